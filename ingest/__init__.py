@@ -1,0 +1,1 @@
+"""Everything that lands data: contracts, the Faust worker, the landing protocol, samples."""

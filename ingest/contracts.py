@@ -1,0 +1,319 @@
+"""The data contracts, one file per topic: the only module that reads them.
+
+A contract is an Open Data Contract Standard 3.1 document (https://bitol-io.github.io/open-data-contract-standard/)
+whose one schema object describes a topic's events. What the standard has no word for is a custom property:
+
+========================  =====================================================================================
+on the schema object      `key`, `identity`, `eventTime` (names of fields), `partitions`, `table`, `entity`,
+                          `minimumCompleteness` (0-100)
+on a property             `weight` (its part of the quality score), `column` (its name in the warehouse, where
+                          the field's own name will not do), `strict` (true: an unknown reference holds the event)
+on a rule                 `weight`
+========================  =====================================================================================
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+from open_data_contract_standard.model import OpenDataContractStandard, SchemaObject, SchemaProperty
+from pydantic import ValidationError
+
+from ingest.errors import LevainError
+
+CONTRACTS_DIR = Path(__file__).resolve().parent / "contracts"
+LOGICAL_TYPES = ("string", "integer", "number", "boolean", "timestamp", "date")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_TOPIC = re.compile(r"[a-z][a-z0-9_-]*")
+_DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A field that names a member of another table: `model.column` of the dbt project."""
+
+    model: str
+    column: str
+    strict: bool
+    """True: an event that names an unknown member is held; False: it is accepted, and the member inferred."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of the event's JSON object."""
+
+    name: str
+    column: str
+    logical_type: str
+    required: bool
+    description: str
+    weight: int
+    minimum: float | None = None
+    maximum: float | None = None
+    allowed: tuple[str, ...] | None = None
+    format: str | None = None
+    pattern: str | None = None
+    precision: int = 12
+    scale: int = 2
+    reference: Reference | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A business rule over an event's fields: a portable SQL boolean over warehouse columns.
+
+    A rule over a missing value does not fail: what is missing has its own rule.
+    """
+
+    name: str
+    expression: str
+    description: str
+    weight: int
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a topic's producers promise, and all that is derived from it."""
+
+    path: Path
+    topic: str
+    table: str
+    system: str
+    entity: str
+    title: str
+    description: str
+    grain: str
+    version: str
+    key: str
+    identity: str
+    event_time: str
+    partitions: int
+    minimum_completeness: int
+    fields: tuple[Field, ...]
+    rules: tuple[Rule, ...]
+
+    @cached_property
+    def by_name(self) -> dict[str, Field]:
+        return {field.name: field for field in self.fields}
+
+    @property
+    def staging_model(self) -> str:
+        return f"stg_{self.system}__{self.table}"
+
+
+def load_contracts(folder: Path = CONTRACTS_DIR) -> dict[str, Contract]:
+    """Read every contract of a folder.
+
+    Returns:
+        topic name -> contract, sorted by topic.
+
+    Raises:
+        LevainError: there is none, one is malformed, or two claim the same topic or table.
+    """
+    paths = sorted(folder.glob("*.odcs.yaml"))
+    if not paths:
+        raise LevainError(
+            f"There is no data contract in {folder}.", "Add <topic>.odcs.yaml; docs/adding-a-topic.md shows how."
+        )
+    contracts = [load_contract(path) for path in paths]
+    for attribute in ("topic", "table"):
+        seen: dict[str, Path] = {}
+        for contract in contracts:
+            name = getattr(contract, attribute)
+            if name in seen:
+                raise LevainError(
+                    f"{contract.path.name} and {seen[name].name} both describe the {attribute} '{name}'.",
+                    "Remove one of them, or give it another name.",
+                )
+            seen[name] = contract.path
+    return {contract.topic: contract for contract in sorted(contracts, key=lambda c: c.topic)}
+
+
+def contract_for(topic: str, folder: Path = CONTRACTS_DIR) -> Contract:
+    """The contract of one topic.
+
+    Raises:
+        LevainError: no contract describes that topic; the known topics are named.
+    """
+    contracts = load_contracts(folder)
+    if topic not in contracts:
+        raise LevainError(
+            f"No data contract describes the topic '{topic}'.",
+            f"Topics with a contract: {', '.join(contracts)}. docs/adding-a-topic.md shows how to add one.",
+        )
+    return contracts[topic]
+
+
+def load_contract(path: Path) -> Contract:
+    """Read and check one contract.
+
+    Raises:
+        LevainError: the file cannot be read or breaks the standard or the project's additions to it; says where.
+    """
+    try:
+        document = OpenDataContractStandard(**_mapping(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _wrong(path, ".".join(str(part) for part in first["loc"]), first["msg"]) from error
+    if not (document.apiVersion or "").startswith("v3."):
+        raise _wrong(path, "apiVersion", "must be v3.x of the Open Data Contract Standard")
+    if len(document.schema_ or []) != 1:
+        raise _wrong(path, "schema", "must hold exactly one object: the topic's event")
+    if not document.domain or not _NAME.fullmatch(document.domain):
+        raise _wrong(path, "domain", "must name the source system in lower case, such as retail")
+    return _contract(path, document, (document.schema_ or [])[0])
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise LevainError(f"The contract {path} cannot be read: {error}.", "Check the file.") from error
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise LevainError(f"The contract {path} is not YAML: {reason}.", "Correct the line it names.") from error
+    if not isinstance(content, dict):
+        raise _wrong(path, "(top)", "must be a YAML mapping")
+    return content
+
+
+def _contract(path: Path, document: OpenDataContractStandard, schema: SchemaObject) -> Contract:
+    custom = _custom(schema)
+    topic = schema.physicalName or ""
+    if not _TOPIC.fullmatch(topic):
+        raise _wrong(path, "schema.physicalName", "must be the topic's name")
+    table = topic.replace("-", "_")
+    if not schema.properties:
+        raise _wrong(path, "schema.properties", "must list the event's fields")
+    fields = tuple(_field(path, each) for each in schema.properties)
+    for attribute in ("name", "column"):
+        names = [getattr(field, attribute) for field in fields]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise _wrong(path, "schema.properties", f"{attribute} '{twice[0]}' stands twice")
+    by_name = {field.name: field for field in fields}
+    for role in ("key", "identity", "eventTime"):
+        if custom.get(role) not in by_name:
+            raise _wrong(path, f"schema.customProperties.{role}", "must name one of the event's fields")
+    if not by_name[custom["identity"]].required:
+        raise _wrong(path, f"schema.properties.{custom['identity']}", "is the identity, so it must be required")
+    event_time = by_name[custom["eventTime"]]
+    if not event_time.required or event_time.logical_type != "timestamp":
+        raise _wrong(path, f"schema.properties.{event_time.name}", "is the event time: a required timestamp")
+    return Contract(
+        path=path,
+        topic=topic,
+        table=table,
+        system=document.domain or "",
+        entity=str(custom.get("entity", table)),
+        title=document.name or topic,
+        description=_text(path, "schema.description", schema.description),
+        grain=_text(path, "schema.dataGranularityDescription", schema.dataGranularityDescription),
+        version=document.version or "",
+        key=custom["key"],
+        identity=custom["identity"],
+        event_time=custom["eventTime"],
+        partitions=_integer(path, "schema.customProperties.partitions", custom.get("partitions", 3), 1, 10_000),
+        minimum_completeness=_integer(
+            path, "schema.customProperties.minimumCompleteness", custom.get("minimumCompleteness", 0), 0, 100
+        ),
+        fields=fields,
+        rules=_rules(path, schema),
+    )
+
+
+def _field(path: Path, each: SchemaProperty) -> Field:
+    name = each.name or ""
+    where = f"schema.properties.{name or '?'}"
+    custom, options = _custom(each), each.logicalTypeOptions or {}
+    column = str(custom.get("column", name))
+    if not _NAME.fullmatch(name) or not _NAME.fullmatch(column):
+        raise _wrong(path, where, "name and column must be lower case letters, digits and underscores")
+    if each.logicalType not in LOGICAL_TYPES:
+        raise _wrong(path, f"{where}.logicalType", f"must be one of {', '.join(LOGICAL_TYPES)}")
+    if each.logicalType in ("boolean", "date", "timestamp") and ("minimum" in options or "maximum" in options):
+        raise _wrong(path, f"{where}.logicalTypeOptions", "minimum and maximum are for integer and number")
+    if options.get("format") not in (None, "uuid"):
+        raise _wrong(path, f"{where}.logicalTypeOptions.format", "only uuid is known")
+    precision, scale = 12, 2
+    if each.logicalType == "number":
+        match = _DECIMAL.fullmatch(each.physicalType or "decimal(12,2)")
+        if not match:
+            raise _wrong(path, f"{where}.physicalType", "of a number must be decimal(precision,scale)")
+        precision, scale = int(match[1]), int(match[2])
+        if not 1 <= precision <= 15 or scale > precision:
+            raise _wrong(path, f"{where}.physicalType", "a JSON number is exact to 15 digits, so decimal(15,s) at most")
+    required = bool(each.required)
+    return Field(
+        name=name,
+        column=column,
+        logical_type=each.logicalType,
+        required=required,
+        description=_text(path, f"{where}.description", each.description),
+        weight=_integer(path, f"{where}.weight", custom.get("weight", 10 if required else 5), 0, 1000),
+        minimum=options.get("minimum"),
+        maximum=options.get("maximum"),
+        allowed=tuple(str(value.value) for value in each.enum) if each.enum else None,
+        format=options.get("format"),
+        pattern=options.get("pattern"),
+        precision=precision,
+        scale=scale,
+        reference=_reference(path, where, each, bool(custom.get("strict", False))),
+    )
+
+
+def _reference(path: Path, where: str, each: SchemaProperty, strict: bool) -> Reference | None:
+    if not each.relationships:
+        return None
+    target = each.relationships[0].to
+    parts = target.split(".") if isinstance(target, str) else []
+    if len(each.relationships) > 1 or len(parts) != 2:
+        raise _wrong(path, f"{where}.relationships", "must be one relationship whose `to` is model.column")
+    return Reference(model=parts[0], column=parts[1], strict=strict)
+
+
+def _rules(path: Path, schema: SchemaObject) -> tuple[Rule, ...]:
+    rules = []
+    for quality in schema.quality or []:
+        where = f"schema.quality.{quality.name or '?'}"
+        if quality.type != "custom" or quality.engine != "dbt" or not isinstance(quality.implementation, str):
+            raise _wrong(path, where, "must be type: custom, engine: dbt, with a SQL condition as implementation")
+        if not _NAME.fullmatch(quality.name or ""):
+            raise _wrong(path, where, "must have a name in lower case letters, digits and underscores")
+        weights = {each.property: each.value for each in quality.customProperties or []}
+        rules.append(
+            Rule(
+                name=quality.name or "",
+                expression=" ".join(quality.implementation.split()),
+                description=_text(path, f"{where}.description", quality.description),
+                weight=_integer(path, f"{where}.weight", weights.get("weight", 10), 0, 1000),
+            )
+        )
+    return tuple(rules)
+
+
+def _custom(element: SchemaObject | SchemaProperty) -> dict[str, Any]:
+    return {each.property or "": each.value for each in element.customProperties or []}
+
+
+def _text(path: Path, where: str, value: str | None) -> str:
+    if not value or not value.strip():
+        raise _wrong(path, where, "is missing: say what it means")
+    return " ".join(value.split())
+
+
+def _integer(path: Path, where: str, value: Any, low: int, high: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise _wrong(path, where, f"must be a whole number from {low} to {high}")
+    return value
+
+
+def _wrong(path: Path, where: str, what: str) -> LevainError:
+    return LevainError(
+        f"The contract {path} is malformed at {where}: {what}.", "Correct it; docs/adding-a-topic.md describes each part."
+    )

@@ -1,0 +1,86 @@
+"""Every setting, in one typed place: environment variables `LEVAIN_*`."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ingest.errors import LevainError
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Settings read from the environment; each field is `LEVAIN_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="LEVAIN_", extra="ignore")
+
+    home: Path = Field(PROJECT_ROOT / ".levain", description="where all state lives")
+
+    kafka_bootstrap: str = Field("", description="host:port[,host:port]; empty: the embedded broker")
+    kafka_cluster: str = Field("", description="alias of the cluster, part of each message's identity")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    kafka_sasl_username: str = ""
+    kafka_sasl_password: SecretStr = SecretStr("")
+    kafka_ssl_cafile: str = ""
+    kafka_ssl_certfile: str = ""
+    kafka_ssl_keyfile: str = ""
+    kafka_group: str = Field("levain-ingest", description="consumer group of the worker (Faust's app id)")
+    kafka_replication_factor: int = Field(1, ge=1, description="of the topics that `levain init` creates")
+    broker_port: int = Field(19092, ge=1, le=65535, description="port of the embedded broker")
+
+    catalog_uri: str = Field("", description="empty: SQLite in the home; else any PyIceberg catalog URI")
+    catalog_type: Literal["sql", "rest", "glue"] = "sql"
+    catalog_warehouse: str = Field("", description="empty: `lake/` in the home")
+    catalog_credential: SecretStr = SecretStr("")
+    catalog_token: SecretStr = SecretStr("")
+
+    accept_missing: bool = Field(False, description="land on where Kafka has removed messages that never landed")
+    commit_every_seconds: float = Field(2.0, gt=0)
+    commit_every_bytes: int = Field(32 * 1024 * 1024, gt=0)
+
+    @cached_property
+    def root(self) -> Path:
+        """Absolute path of `LEVAIN_HOME`."""
+        return self.home.expanduser().resolve()
+
+    @property
+    def lake(self) -> str:
+        """Location of the Iceberg warehouse, as a URI."""
+        return self.catalog_warehouse or f"file://{self.root / 'lake'}"
+
+    @property
+    def catalog_file(self) -> Path:
+        """The SQLite catalog both engines open on one machine."""
+        return self.root / "catalog.db"
+
+    @property
+    def duckdb_file(self) -> Path:
+        return self.root / "levain.duckdb"
+
+    @property
+    def run_dir(self) -> Path:
+        """Pid files, logs and locks."""
+        return self.root / "run"
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        LevainError: a variable has a value that cannot be used; names each one.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"LEVAIN_{'_'.join(str(part) for part in e['loc']).upper()}: {e['msg']}" for e in error.errors()
+        )
+        raise LevainError(
+            f"Settings cannot be used: {wrong}.", "Correct or unset these environment variables."
+        ) from error

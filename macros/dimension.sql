@@ -1,0 +1,161 @@
+{% macro scd2_dimension(changes, conflicts, facts, fact_conflicts, member, valid_from, attributes, inferred) %}
+{#
+  A whole type 2 dimension: versions from the log of changes, inferred members from the facts.
+
+  changes, conflicts            Silver relations: the log, and the copies of its records that lost to other copies
+  facts, fact_conflicts         the same of the events that refer to the member, with event_time and event_date
+  member                        natural key, e.g. product_id
+  valid_from                    column of `changes` from when a record holds
+  attributes                    see scd2_versions
+  inferred                      column -> SQL of an inferred member's attribute
+
+  Columns: <entity>_key, member, attributes, valid_from, valid_to, is_current, is_inferred, _build.
+#}
+{% set key = member | replace('_id', '_key') %}
+with changes as (
+
+    select * from {{ changes }}
+
+),
+
+facts as (
+
+    select {{ member }}, event_time, event_date, _build from {{ facts }}
+
+),
+
+{% if is_incremental() %}
+{% set since = last_build() %}
+affected as (
+
+    -- members that something new was told of
+    select {{ member }} from changes
+    where _build > {{ since }}
+    union
+    select {{ member }} from {{ conflicts }}
+    where _build > {{ since }}
+    union
+    select {{ member }} from {{ fact_conflicts }}
+    where _build > {{ since }}
+    union
+    -- members of which a new fact is older than all that is known
+    select facts.{{ member }} from facts
+    where
+        facts._build > {{ since }}
+        and not exists (
+            select 1 from {{ this }} as known
+            where
+                known.{{ member }} = facts.{{ member }}
+                and known.valid_from <= facts.event_time
+                and facts.event_time < known.valid_to
+        )
+
+),
+
+relevant_changes as (
+
+    select changes.* from changes
+    inner join affected on changes.{{ member }} = affected.{{ member }}
+
+),
+{% else %}
+relevant_changes as (
+
+    select * from changes
+
+),
+{% endif %}
+
+versions as (
+
+    {{ scd2_versions('relevant_changes', member, valid_from, attributes) | indent(4) }}
+
+),
+
+first_versions as (
+
+    select {{ member }}, min(version_from) as version_from
+    from versions
+    group by {{ member }}
+
+),
+
+-- members with a fact before their first version, or without any
+unknown as (
+
+    select distinct
+        facts.{{ member }},
+        coalesce(first_versions.version_from, {{ far_future() }}) as version_to
+    from facts
+    {% if is_incremental() %}
+    inner join affected on facts.{{ member }} = affected.{{ member }}
+    {% endif %}
+    left join first_versions on facts.{{ member }} = first_versions.{{ member }}
+    where facts.event_time < coalesce(first_versions.version_from, {{ far_future() }})
+
+),
+
+members as (
+
+    select
+        {{ member }},
+        {% for attribute in attributes %}
+        {{ attribute }},
+        {% endfor %}
+        version_from as valid_from,
+        version_to as valid_to,
+        false as is_inferred
+    from versions
+    union all
+    select
+        {{ member }},
+        {% for attribute in attributes %}
+        {{ inferred[attribute] }} as {{ attribute }},
+        {% endfor %}
+        {{ far_past() }} as valid_from,
+        version_to as valid_to,
+        true as is_inferred
+    from unknown
+
+),
+
+result as (
+
+    select
+        {{ surrogate_key([member, epoch_micros('valid_from')]) }} as {{ key }},
+        {{ member }},
+        {% for attribute in attributes %}
+        {{ attribute }},
+        {% endfor %}
+        valid_from,
+        valid_to,
+        valid_to = {{ far_future() }} as is_current,
+        is_inferred,
+        {{ this_build() }} as _build
+    from members
+
+),
+
+final as (
+
+    select * from result
+    {% if is_incremental() %}
+    union all
+    {{ vanished('result', 'affected', [member], [key]) | indent(4) }}
+    {% endif %}
+
+)
+
+select
+    {{ key }},
+    {{ member }},
+    {% for attribute in attributes %}
+    {{ attribute }},
+    {% endfor %}
+    valid_from,
+    valid_to,
+    is_current,
+    is_inferred,
+    _build
+from final
+{% endmacro %}

@@ -1,0 +1,50 @@
+{#
+  Slowly changing dimensions of type 2, as a pure function of a log of changes.
+
+  A member's time line has no gap and no overlap: half-open intervals [valid_from, valid_to), the last one open to
+  9999-12-31. A record that repeats the state before it makes no version. Of several records of one member with
+  the same valid_from, the last one told counts (event_time, then Kafka coordinates). Records may come in any order.
+
+  Facts older than a member's first version, or of a member nobody has told of, get one inferred version that ends
+  where the first real one starts.
+#}
+
+{% macro far_past() %}{{ timestamp_literal('1900-01-01 00:00:00') }}{% endmacro %}
+
+{% macro far_future() %}{{ timestamp_literal('9999-12-31 00:00:00') }}{% endmacro %}
+
+{% macro scd2_versions(changes, member, valid_from, attributes) %}
+    {#-
+      Subquery: one row per member and version.
+
+      changes     name of a CTE with one row per change: member, valid_from, attributes, event_time, Kafka coordinates
+      attributes  column -> SQL text that is equal exactly when the attribute is (strings, integers, dates; cast others)
+
+      Returns the member, the attributes, version_from, version_to.
+    -#}
+    select
+        {{ member }},
+        {{ attributes.keys() | join(',\n        ') }},
+        version_from,
+        coalesce(lead(version_from) over (partition by {{ member }} order by version_from), {{ far_future() }}) as version_to
+    from (
+        select
+            compared.*,
+            lag(state) over (partition by {{ member }} order by version_from) as previous_state
+        from (
+            select
+                {{ member }},
+                {{ attributes.keys() | join(',\n                ') }},
+                {{ valid_from }} as version_from,
+                {{ surrogate_key(attributes.values() | list) }} as state,
+                row_number() over (
+                    partition by {{ member }}, {{ valid_from }}
+                    order by
+                        event_time desc, kafka_timestamp desc, kafka_cluster desc, partition desc, kafka_offset desc
+                ) as recency
+            from {{ changes }}
+        ) as compared
+        where recency = 1
+    ) as versions
+    where previous_state is null or previous_state <> state
+{%- endmacro %}

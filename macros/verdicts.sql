@@ -1,0 +1,251 @@
+{#
+  One verdict for every message (docs/data-model.md tells the rules):
+
+    rejected    a rule failed
+    held        event time too far from the time of receipt, or an unknown strict reference
+    accepted    of the valid messages with one event_id, the first by (kafka_timestamp, kafka_cluster, partition, offset)
+    duplicate   valid, not the first, payload equal to the first's
+    conflict    valid, not the first, payload different
+
+  A verdict depends on the message, on the other valid messages with its event_id, and on the reference data: never on
+  when or in what batches it was built. Acceptance is monotone: more messages can change which copy of an event wins,
+  never that one of them does.
+#}
+
+{% macro message_columns() %}
+    {{ return([
+        'kafka_cluster', 'topic', 'partition', 'kafka_offset', 'kafka_timestamp', 'received_at', 'ingested_at', 'ingest_batch_id',
+        'event_id', 'event_time', 'event_date', 'payload_md5', 'payload', 'payload_bytes', 'failed_rules', 'missing_fields',
+        'quality_score',
+    ]) }}
+{% endmacro %}
+
+{% macro verdicts(checked, fields, references=[]) %}
+{#
+  checked     relation, one row per message: message_columns() and the contract's fields
+  fields      the contract's columns that are not among message_columns()
+  references  strict references: dicts of column, rule, relation, key
+#}
+{% set columns = message_columns() + fields %}
+{% set coordinates = ['kafka_cluster', 'topic', 'partition', 'kafka_offset'] %}
+with arrived as (
+
+    select {{ columns | join(', ') }}
+    from {{ checked }} as messages
+    where {{ unbuilt('messages') }}
+
+),
+
+{% if is_incremental() %}
+-- held messages are judged again: their reference or an operator's entry may have come
+waiting as (
+
+    select
+        {% for column in columns %}
+        {{ "'' as failed_rules" if column == 'failed_rules' else column }}{{ ',' if not loop.last }}
+        {% endfor %}
+    from {{ this }}
+    where verdict = 'held'
+
+),
+
+candidates as (
+
+    select * from arrived
+    union all
+    select * from waiting
+
+),
+{% else %}
+candidates as (
+
+    select * from arrived
+
+),
+{% endif %}
+
+released as (
+
+    select distinct kafka_cluster, topic, partition, kafka_offset
+    from {{ ref('released_messages') }}
+
+),
+
+{% for reference in references %}
+known_{{ reference.column }} as (
+
+    select distinct {{ reference.key }} as member
+    from {{ reference.relation }}
+
+),
+
+{% endfor %}
+weighed as (
+
+    select
+        candidates.*,
+        {{ join_texts([
+            "case when " ~ seconds_between('candidates.event_time', 'candidates.received_at') ~ " > 48 * 3600 then 'event_too_late' end",
+            "case when " ~ seconds_between('candidates.received_at', 'candidates.event_time') ~ " > 600 then 'event_in_future' end",
+        ] + reference_reasons(references), ',') }} as hold_reasons,
+        released.kafka_offset is not null as is_released
+    from candidates
+    left join released
+        on
+            candidates.kafka_cluster = released.kafka_cluster and candidates.topic = released.topic
+            and candidates.partition = released.partition and candidates.kafka_offset = released.kafka_offset
+    {% for reference in references %}
+    left join known_{{ reference.column }}
+        on candidates.{{ reference.column }} = known_{{ reference.column }}.member
+    {% endfor %}
+
+),
+
+placed as (
+
+    select
+        {% for column in columns %}
+        {% if column == 'failed_rules' %}
+        case
+            when failed_rules = '' and hold_reasons <> '' and not is_released then hold_reasons
+            else failed_rules
+        end as failed_rules,
+        {% else %}
+        {{ column }},
+        {% endif %}
+        {% endfor %}
+        case
+            when failed_rules <> '' then 'rejected'
+            when hold_reasons <> '' and not is_released then 'held'
+        end as verdict
+    from weighed
+
+),
+
+{% if is_incremental() %}
+touched as (
+
+    select distinct event_id from placed
+    where verdict is null
+
+),
+
+-- what was judged before under the same event_ids
+judged as (
+
+    select old.*
+    from {{ this }} as old
+    inner join touched on old.event_id = touched.event_id
+    where
+        old.verdict in ('accepted', 'duplicate', 'conflict')
+        and not exists (
+            select 1 from candidates
+            where {% for column in coordinates %}candidates.{{ column }} = old.{{ column }}{{ ' and ' if not loop.last }}{% endfor %}
+        )
+
+),
+
+{% endif %}
+contenders as (
+
+    select {{ columns | join(', ') }}, cast(null as {{ dbt.type_string() }}) as old_verdict
+    from placed
+    where verdict is null
+    {% if is_incremental() %}
+    union all
+    select {{ columns | join(', ') }}, verdict as old_verdict
+    from judged
+    {% endif %}
+
+),
+
+ranked as (
+
+    select
+        contenders.*,
+        row_number() over (
+            partition by event_id order by kafka_timestamp, kafka_cluster, partition, kafka_offset
+        ) as place,
+        first_value(payload_md5) over (
+            partition by event_id order by kafka_timestamp, kafka_cluster, partition, kafka_offset
+        ) as first_payload_md5
+    from contenders
+
+),
+
+decided as (
+
+    select
+        ranked.*,
+        case
+            when place = 1 then 'accepted'
+            when payload_md5 = first_payload_md5 then 'duplicate'
+            else 'conflict'
+        end as verdict
+    from ranked
+
+),
+
+{% if is_incremental() %}
+-- an accepted message's payload is only in Bronze; one that lost its place gets it back
+payloads as (
+
+    select messages.kafka_cluster, messages.topic, messages.partition, messages.kafka_offset, messages.payload
+    from {{ checked }} as messages
+    inner join decided
+        on
+            {% for column in coordinates %}{{ 'and ' if not loop.first }}messages.{{ column }} = decided.{{ column }} {% endfor %}
+
+    where decided.old_verdict = 'accepted' and decided.verdict <> 'accepted'
+
+),
+
+{% endif %}
+final as (
+
+    select
+        {% for column in columns %}
+        {{ column }},
+        {% endfor %}
+        verdict
+    from placed
+    where verdict is not null
+
+    union all
+
+    select
+        {% for column in columns %}
+        {% if column == 'payload' %}
+        case
+            when decided.verdict <> 'accepted' then {{ 'coalesce(decided.payload, payloads.payload)' if is_incremental() else 'decided.payload' }}
+        end as payload,
+        {% else %}
+        decided.{{ column }},
+        {% endif %}
+        {% endfor %}
+        decided.verdict
+    from decided
+    {% if is_incremental() %}
+    left join payloads
+        on
+            {% for column in coordinates %}{{ 'and ' if not loop.first }}payloads.{{ column }} = decided.{{ column }} {% endfor %}
+
+    where decided.old_verdict is null or decided.old_verdict <> decided.verdict
+    {% endif %}
+
+)
+
+select
+    {{ columns | join(',\n    ') }},
+    verdict,
+    {{ this_build() }} as _build
+from final
+{% endmacro %}
+
+{% macro reference_reasons(references) %}
+    {% set reasons = [] %}
+    {% for reference in references %}
+        {% do reasons.append('case when known_' ~ reference.column ~ ".member is null then '" ~ reference.rule ~ "' end") %}
+    {% endfor %}
+    {{ return(reasons) }}
+{% endmacro %}

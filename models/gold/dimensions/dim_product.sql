@@ -1,0 +1,28 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='merge',
+    unique_key=['product_key'],
+) }}
+
+{{ scd2_dimension(
+    changes=ref('silver_product_changes'),
+    conflicts=ref('silver_product_changes_conflicts'),
+    facts=ref('silver_sales_events'),
+    fact_conflicts=ref('silver_sales_events_conflicts'),
+    member='product_id',
+    valid_from='valid_from',
+    attributes={
+        'product_name': 'product_name',
+        'category': 'category',
+        'base_price': 'cast(cast(base_price * 100 as bigint) as ' ~ dbt.type_string() ~ ')',
+        'unit_cost': 'cast(cast(unit_cost * 100 as bigint) as ' ~ dbt.type_string() ~ ')',
+        'is_active': "case when is_active then 'true' else 'false' end",
+    },
+    inferred={
+        'product_name': "concat('Unknown product ', product_id)",
+        'category': "'Unknown'",
+        'base_price': 'cast(null as decimal(12, 2))',
+        'unit_cost': 'cast(null as decimal(12, 2))',
+        'is_active': 'cast(null as boolean)',
+    },
+) }}

@@ -1,0 +1,36 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='merge',
+    unique_key=['store_key'],
+) }}
+
+{{ scd2_dimension(
+    changes=ref('silver_store_extracts'),
+    conflicts=ref('silver_store_extracts_conflicts'),
+    facts=ref('silver_sales_events'),
+    fact_conflicts=ref('silver_sales_events_conflicts'),
+    member='store_id',
+    valid_from='event_time',
+    attributes={
+        'store_name': 'store_name',
+        'city': 'city',
+        'country': 'country',
+        'latitude': 'cast(cast(latitude * 1000000 as bigint) as ' ~ dbt.type_string() ~ ')',
+        'longitude': 'cast(cast(longitude * 1000000 as bigint) as ' ~ dbt.type_string() ~ ')',
+        'opened_on': 'cast(opened_on as ' ~ dbt.type_string() ~ ')',
+        'size_m2': 'cast(size_m2 as ' ~ dbt.type_string() ~ ')',
+        'manager': 'manager',
+        'opening_hours': 'opening_hours',
+    },
+    inferred={
+        'store_name': "concat('Unknown store ', store_id)",
+        'city': "'Unknown'",
+        'country': 'cast(null as ' ~ dbt.type_string() ~ ')',
+        'latitude': 'cast(null as decimal(9, 6))',
+        'longitude': 'cast(null as decimal(9, 6))',
+        'opened_on': 'cast(null as date)',
+        'size_m2': 'cast(null as bigint)',
+        'manager': 'cast(null as ' ~ dbt.type_string() ~ ')',
+        'opening_hours': 'cast(null as ' ~ dbt.type_string() ~ ')',
+    },
+) }}

@@ -1,0 +1,63 @@
+{{ config(materialized='view') }}
+
+with daily as (
+
+    select * from {{ ref('int_sales__daily') }}
+
+),
+
+stores as (
+
+    select * from {{ ref('dim_store') }}
+    where is_current
+
+),
+
+products as (
+
+    select * from {{ ref('dim_product') }}
+    where is_current
+
+),
+
+final as (
+
+    select
+        daily.sale_date,
+        daily.store_id,
+        stores.store_name,
+        stores.city,
+        daily.product_id,
+        products.product_name,
+        products.category,
+        daily.line_count,
+        daily.receipt_count,
+        daily.units,
+        daily.gross_amount,
+        daily.discount_amount,
+        daily.net_amount,
+        daily.cost_amount,
+        cast(daily.net_amount - daily.cost_amount as decimal(18, 2)) as margin_amount
+    from daily
+    left join stores on daily.store_id = stores.store_id
+    left join products on daily.product_id = products.product_id
+
+)
+
+select
+    sale_date,
+    store_id,
+    store_name,
+    city,
+    product_id,
+    product_name,
+    category,
+    line_count,
+    receipt_count,
+    units,
+    gross_amount,
+    discount_amount,
+    net_amount,
+    cost_amount,
+    margin_amount
+from final

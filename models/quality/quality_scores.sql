@@ -1,0 +1,68 @@
+with messages as (
+
+    select
+        topic,
+        {{ date_of('received_at') }} as received_date,
+        failed_rules,
+        quality_score
+    from {{ ref('int_messages') }}
+
+),
+
+days as (
+
+    select
+        received_date,
+        topic,
+        cast(count(*) as bigint) as messages,
+        {{ decimal_division('sum(quality_score)', 'count(*)', 5, 2) }} as average_score
+    from messages
+    group by received_date, topic
+
+),
+
+failures as (
+
+    select
+        received_date,
+        topic,
+        {{ split_to_rows('failed_rules', ',') }} as rule
+    from messages
+    where failed_rules <> ''
+
+),
+
+counted as (
+
+    select
+        received_date,
+        topic,
+        rule,
+        cast(count(*) as bigint) as failures
+    from failures
+    group by received_date, topic, rule
+
+),
+
+final as (
+
+    select
+        days.received_date,
+        days.topic,
+        counted.rule,
+        coalesce(counted.failures, 0) as failures,
+        days.messages,
+        days.average_score
+    from days
+    left join counted on days.received_date = counted.received_date and days.topic = counted.topic
+
+)
+
+select
+    received_date,
+    topic,
+    rule,
+    failures,
+    messages,
+    average_score
+from final

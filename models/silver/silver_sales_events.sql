@@ -1,0 +1,26 @@
+select
+    event_id,
+    event_time,
+    event_date,
+    receipt_id,
+    line_number,
+    store_id,
+    product_id,
+    quantity,
+    unit_price,
+    discount_amount,
+    promotion_id,
+    customer_id,
+    payment_method,
+    quality_score,
+    kafka_cluster,
+    topic,
+    partition,
+    kafka_offset,
+    kafka_timestamp,
+    received_at,
+    ingested_at,
+    ingest_batch_id,
+    _build
+from {{ ref('int_sales_events__verdicts') }}
+where verdict = 'accepted'

@@ -1,0 +1,26 @@
+select
+    event_id,
+    event_time,
+    event_date,
+    store_id,
+    name as store_name,
+    city,
+    country,
+    latitude,
+    longitude,
+    opened_on,
+    size_m2,
+    manager,
+    opening_hours,
+    quality_score,
+    kafka_cluster,
+    topic,
+    partition,
+    kafka_offset,
+    kafka_timestamp,
+    received_at,
+    ingested_at,
+    ingest_batch_id,
+    _build
+from {{ ref('int_store_extracts__verdicts') }}
+where verdict = 'accepted'

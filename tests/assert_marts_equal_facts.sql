@@ -1,0 +1,49 @@
+-- Each aggregate holds exactly the facts: lines, units and money of every day.
+with facts as (
+
+    select
+        sale_date,
+        count(*) as line_count,
+        sum(quantity) as units,
+        sum(net_amount) as net_amount
+    from {{ ref('fct_sales') }}
+    group by sale_date
+
+),
+
+daily as (
+
+    select
+        sale_date,
+        sum(line_count) as line_count,
+        sum(units) as units,
+        sum(net_amount) as net_amount
+    from {{ ref('mart_sales_performance') }}
+    group by sale_date
+
+),
+
+hourly as (
+
+    select
+        sale_date,
+        sum(line_count) as line_count,
+        sum(units) as units,
+        sum(net_amount) as net_amount
+    from {{ ref('mart_hourly_sales') }}
+    group by sale_date
+
+)
+
+select
+    facts.sale_date,
+    daily.sale_date as daily_date,
+    hourly.sale_date as hourly_date
+from facts
+full outer join daily on facts.sale_date = daily.sale_date
+full outer join hourly on facts.sale_date = hourly.sale_date
+where
+    facts.sale_date is null or daily.sale_date is null or hourly.sale_date is null
+    or facts.line_count <> daily.line_count or facts.line_count <> hourly.line_count
+    or facts.units <> daily.units or facts.units <> hourly.units
+    or facts.net_amount <> daily.net_amount or facts.net_amount <> hourly.net_amount
