@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import duckdb
 import duckdb_extensions
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.adapters.duckdb.plugins import BasePlugin
+from dbt_common.invocation import get_invocation_id
 from duckdb import DuckDBPyConnection
 
 from ingest.catalog import NAMESPACE, metadata_location, open_catalog
@@ -39,13 +41,26 @@ def bronze_tables(settings: Settings) -> list[tuple[str, str]]:
     return [(name[-1], metadata_location(catalog.load_table(name))) for name in sorted(catalog.list_tables(NAMESPACE))]
 
 
+def release() -> None:
+    """Close the DuckDB file that a dbt run in this process has left open, so that it can be read."""
+    if DuckDBConnectionManager._ENV is not None:
+        DuckDBConnectionManager._ENV.close()
+        DuckDBConnectionManager.close_all_connections()
+
+
 class Plugin(BasePlugin):
     """The class dbt-duckdb looks for."""
 
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
-        """Load the extensions and list the catalog."""
+        """Load the extensions."""
         load_extensions(conn)
         conn.execute("attach ':memory:' as lake")
-        conn.execute("create table lake.bronze_tables (table_name varchar, metadata_location varchar)")
-        for row in bronze_tables(load_settings()):
-            conn.execute("insert into lake.bronze_tables values (?, ?)", row)
+        self.listed_for = ""
+
+    def configure_cursor(self, cursor: DuckDBPyConnection) -> None:
+        """List the catalog, once per dbt invocation: a connection may outlive one."""
+        if self.listed_for != get_invocation_id():
+            self.listed_for = get_invocation_id()
+            cursor.execute("create or replace table lake.bronze_tables (table_name varchar, metadata_location varchar)")
+            for row in bronze_tables(load_settings()):
+                cursor.execute("insert into lake.bronze_tables values (?, ?)", row)
