@@ -61,7 +61,7 @@ class Lake:
         """Run `dbt build` on everything; fails the test when dbt does."""
         os.environ |= {"LEVAIN_HOME": str(self.settings.root), "DBT_PROFILES_DIR": str(PROJECT_ROOT / "profiles")}
         places = ["--project-dir", str(PROJECT_ROOT), "--target-path", str(self.settings.root / "target")]
-        places += ["--log-path", str(self.settings.root / "logs"), "--quiet"]
+        places += ["--log-path", str(self.settings.root / "logs"), "--quiet", "--log-level-file", "none", "--no-write-json"]
         if Lake._manifest is None:
             parsed = dbtRunner().invoke(["parse", *places]).result
             assert isinstance(parsed, Manifest)

@@ -1,0 +1,409 @@
+"""The example company: Levain, a bakery chain, and the French marketplace it also sells on.
+
+The company is the same for every seed and every number of events: shops, catalogue, prices and their history are
+pure functions of the calendar. A seed changes what is sold, not who sells it.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from functools import cache
+from zoneinfo import ZoneInfo
+
+from faker import Faker
+
+START = date(2026, 1, 5)
+"""First day of every simulated period, a Monday."""
+
+PARIS = ZoneInfo("Europe/Paris")
+ONLINE = "S010"
+CUSTOMERS = 2400
+
+Hours = tuple[int, int] | None
+"""Opening and closing time of one day in minutes after local midnight; None: closed."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A shop as the store register has it on one day."""
+
+    store_id: str
+    name: str
+    city: str
+    country: str
+    latitude: Decimal
+    longitude: Decimal
+    opened_on: date
+    size_m2: int
+    manager: str
+    week: tuple[Hours, ...]
+    """Opening hours, Monday first."""
+    trade: float
+    """Size of its trade against the average shop."""
+
+    @property
+    def opening_hours(self) -> str:
+        """As on the door, such as `Mo-Sa 07:00-19:30; Su 07:00-13:00`."""
+        groups: list[list[int]] = []
+        for day in range(7):
+            if groups and self.week[groups[-1][-1]] == self.week[day]:
+                groups[-1].append(day)
+            else:
+                groups.append([day])
+        names = ("Mo", "Tu", "We", "Th", "Fr", "Sa", "Su")
+        parts = []
+        for group in groups:
+            hours = self.week[group[0]]
+            if hours is not None:
+                days = names[group[0]] if len(group) == 1 else f"{names[group[0]]}-{names[group[-1]]}"
+                parts.append(f"{days} {_clock(hours[0])}-{_clock(hours[1])}")
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True)
+class Product:
+    """An article of the assortment, as it was launched."""
+
+    product_id: str
+    name: str
+    category: str
+    price: Decimal
+    unit_cost: Decimal
+    popularity: float
+    season: tuple[tuple[int, int], tuple[int, int]] | None = None
+    """First and last (month, day) of its sale each year; None: all year."""
+
+
+@dataclass(frozen=True)
+class ProductChange:
+    """A product's state from `valid_from` on, as the catalogue recorded it at `recorded`."""
+
+    product_id: str
+    name: str
+    category: str
+    base_price: Decimal
+    unit_cost: Decimal
+    is_active: bool
+    valid_from: datetime
+    recorded: datetime
+    day: date
+    """Local day of `valid_from`."""
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A percentage off a product or a category, on some days of the simulated period."""
+
+    promotion_id: str
+    target: str
+    """Product id or category."""
+    first: int
+    last: int
+    """Days of the period, both included; a promotion comes back every 8 weeks."""
+    percent: int
+
+
+@dataclass(frozen=True)
+class Client:
+    """A client of the marketplace."""
+
+    client_id: int
+    name: str
+    country: str
+    segment: str
+    weight: int
+
+
+@dataclass(frozen=True)
+class Produit:
+    """A product of the marketplace."""
+
+    produit_id: int
+    name: str
+    category: str
+    price: Decimal
+    weight: int
+
+
+def _clock(minutes: int) -> str:
+    return f"{minutes // 60:02d}:{minutes % 60:02d}"
+
+
+def _week(weekday: str, saturday: str, sunday: str, closed: int | None = None) -> tuple[Hours, ...]:
+    days = [_hours(weekday)] * 5 + [_hours(saturday), _hours(sunday)]
+    return tuple(None if day == closed else hours for day, hours in enumerate(days))
+
+
+def _hours(text: str) -> Hours:
+    if not text:
+        return None
+    begin, end = (int(part[:2]) * 60 + int(part[3:]) for part in text.split("-"))
+    return begin, end
+
+
+_LONG = _week("07:00-20:00", "07:00-20:00", "07:30-13:30")
+_USUAL = _week("07:00-19:30", "07:00-19:30", "07:00-13:00", closed=0)
+_CITY = _week("06:30-19:30", "07:00-19:30", "")
+_ALWAYS = _week("00:00-24:00", "00:00-24:00", "00:00-24:00")
+
+_SHOPS: tuple[tuple[str, str, str, str, str, str, int, tuple[Hours, ...], float], ...] = (
+    ("S001", "Levain Bastille", "Paris", "48.853291", "2.369255", "2014-03-17", 118, _LONG, 1.5),
+    ("S002", "Levain Montmartre", "Paris", "48.886705", "2.343104", "2016-09-05", 84, _USUAL, 1.2),
+    ("S003", "Levain Croix-Rousse", "Lyon", "45.774502", "4.831917", "2017-05-22", 96, _USUAL, 1.1),
+    ("S004", "Levain Vieux-Port", "Marseille", "43.295132", "5.374407", "2018-02-12", 102, _LONG, 1.0),
+    ("S005", "Levain Capitole", "Toulouse", "43.604429", "1.443812", "2018-10-01", 90, _LONG, 0.9),
+    ("S006", "Levain Chartrons", "Bordeaux", "44.853774", "-0.571046", "2019-06-03", 88, _USUAL, 0.9),
+    ("S007", "Levain Graslin", "Nantes", "47.213106", "-1.562448", "2021-04-12", 76, _USUAL, 0.8),
+    ("S008", "Levain Wazemmes", "Lille", "50.624938", "3.049551", "2022-09-19", 81, _LONG, 0.8),
+    ("S009", "Levain La Défense", "Puteaux", "48.891842", "2.240797", "2023-11-06", 64, _CITY, 0.9),
+    (ONLINE, "Levain en ligne", "Paris", "48.853291", "2.369255", "2020-04-06", 0, _ALWAYS, 0.6),
+)
+
+PRODUCTS: tuple[Product, ...] = tuple(
+    Product(f"P{number:03d}", name, category, Decimal(price), Decimal(cost), popularity, season)
+    for number, (name, category, price, cost, popularity, season) in enumerate(
+        (
+            ("Baguette tradition", "bread", "1.30", "0.42", 30.0, None),
+            ("Baguette classique", "bread", "1.10", "0.36", 18.0, None),
+            ("Pain au levain 500 g", "bread", "3.20", "1.05", 9.0, None),
+            ("Pain complet 400 g", "bread", "2.90", "0.98", 5.0, None),
+            ("Pain aux céréales 400 g", "bread", "3.10", "1.10", 6.0, None),
+            ("Pain de seigle 500 g", "bread", "3.60", "1.25", 3.0, None),
+            ("Pain de mie 450 g", "bread", "2.80", "0.95", 3.0, None),
+            ("Fougasse aux olives", "bread", "3.40", "1.15", 2.5, None),
+            ("Croissant", "viennoiserie", "1.25", "0.40", 24.0, None),
+            ("Pain au chocolat", "viennoiserie", "1.40", "0.46", 20.0, None),
+            ("Pain aux raisins", "viennoiserie", "1.70", "0.58", 6.0, None),
+            ("Chausson aux pommes", "viennoiserie", "1.90", "0.64", 5.0, None),
+            ("Brioche à tête", "viennoiserie", "1.60", "0.52", 4.0, None),
+            ("Chouquettes, sachet de 10", "viennoiserie", "2.80", "0.80", 4.0, None),
+            ("Éclair au chocolat", "pastry", "3.20", "1.12", 7.0, None),
+            ("Tartelette au citron", "pastry", "3.60", "1.28", 5.0, None),
+            ("Paris-brest", "pastry", "4.50", "1.70", 3.5, None),
+            ("Mille-feuille", "pastry", "4.20", "1.55", 3.5, None),
+            ("Flan parisien, part", "pastry", "2.90", "0.85", 5.0, None),
+            ("Tarte aux fraises, 6 parts", "pastry", "24.00", "9.80", 1.5, ((4, 15), (8, 31))),
+            ("Galette des rois, 6 parts", "pastry", "22.00", "7.60", 6.0, ((12, 27), (1, 31))),
+            ("Bûche de Noël, 6 parts", "pastry", "32.00", "12.40", 5.0, ((12, 1), (12, 31))),
+            ("Jambon-beurre", "savoury", "4.60", "1.75", 8.0, None),
+            ("Sandwich poulet crudités", "savoury", "5.40", "2.10", 6.0, None),
+            ("Quiche lorraine, part", "savoury", "4.20", "1.45", 4.5, None),
+            ("Salade niçoise", "savoury", "7.90", "3.20", 2.0, None),
+            ("Café", "drink", "1.60", "0.32", 8.0, None),
+            ("Chocolat chaud", "drink", "3.20", "0.75", 2.5, None),
+            ("Jus d'orange pressé", "drink", "3.50", "1.30", 2.5, None),
+            ("Eau minérale 50 cl", "drink", "1.50", "0.35", 4.0, None),
+        ),
+        start=1,
+    )
+)
+
+PROMOTIONS = (
+    Promotion("PR001", "P021", 2, 12, 10),
+    Promotion("PR002", "viennoiserie", 7, 13, 15),
+    Promotion("PR003", "P003", 16, 22, 20),
+    Promotion("PR004", "savoury", 28, 34, 10),
+    Promotion("PR005", "pastry", 40, 46, 15),
+)
+EVENING = Promotion("PR900", "viennoiserie", 0, 55, 30)
+"""What is left of the viennoiserie in the last hour of a shop's day."""
+
+CLIENTS = (
+    Client(1, "Jean Dupont", "France", "Particulier", 30),
+    Client(2, "Maria Garcia", "Spain", "Particulier", 22),
+    Client(3, "John Smith", "UK", "Enterprise", 18),
+    Client(4, "Anna Mueller", "Germany", "Particulier", 16),
+    Client(5, "Paolo Rossi", "Italy", "Enterprise", 14),
+)
+PRODUITS = (
+    Produit(101, "Ordinateur portable", "Electronique", Decimal("899.99"), 10),
+    Produit(102, "Souris sans fil", "Electronique", Decimal("25.50"), 30),
+    Produit(103, "Clavier mecanique", "Electronique", Decimal("75.00"), 20),
+    Produit(104, "Casque audio", "Audio", Decimal("59.99"), 22),
+    Produit(105, "Livre Data Science", "Livres", Decimal("19.99"), 18),
+)
+
+_DAYPARTS = {
+    "bread": (1.0, 0.9, 1.5),
+    "viennoiserie": (2.2, 0.4, 0.9),
+    "pastry": (0.5, 0.8, 1.3),
+    "savoury": (0.1, 3.0, 0.3),
+    "drink": (1.2, 1.4, 0.7),
+}
+_HALF_HOURS = (
+    *([0.02] * 10),
+    *(0.1, 0.2, 0.5, 1.0, 1.9, 2.6, 2.4, 1.9, 1.4, 1.1, 1.0, 1.1, 1.3, 1.9, 2.4, 2.1),
+    *(1.4, 1.0, 0.8, 0.8, 0.9, 1.2, 1.6, 2.0, 2.2, 2.0, 1.6, 1.0, 0.7, 0.6, 0.5, 0.4),
+    *(0.3, 0.2, 0.1, 0.05, 0.02, 0.02),
+)
+_WEEKDAY = (0.85, 0.88, 0.95, 0.95, 1.1, 1.45, 1.3)
+_RENAMES = {"P019": (date(2026, 1, 21), "Flan à la vanille, part"), "P024": (date(2026, 3, 9), "Sandwich poulet rôti")}
+
+
+def seeded(*parts: object) -> random.Random:
+    """Random numbers that are the same wherever they are asked for under the same name."""
+    return random.Random("/".join(map(str, parts)))  # noqa: S311 - sample data, not secrets
+
+
+def local_midnight(day: date) -> datetime:
+    """Midnight in France, as UTC."""
+    return datetime.combine(day, time(), PARIS).astimezone(UTC)
+
+
+@cache
+def stores(day: date) -> tuple[Store, ...]:
+    """The store register of one day: managers move on, opening hours change."""
+    hours, managers = _register()
+    return tuple(
+        Store(
+            store_id=store_id,
+            name=name,
+            city=city,
+            country="FR",
+            latitude=Decimal(latitude),
+            longitude=Decimal(longitude),
+            opened_on=date.fromisoformat(opened_on),
+            size_m2=size,
+            manager=[who for since, who in managers[store_id] if since <= day][-1],
+            week=[week for since, week in ((START, week), *hours.get(store_id, ())) if since <= max(day, START)][-1],
+            trade=trade,
+        )
+        for store_id, name, city, latitude, longitude, opened_on, size, week, trade in _SHOPS
+    )
+
+
+@cache
+def _register() -> tuple[
+    Mapping[str, tuple[tuple[date, tuple[Hours, ...]], ...]], Mapping[str, list[tuple[date, str]]]
+]:
+    fake, rng = Faker("fr_FR"), seeded("register")
+    fake.seed_instance("managers")
+    managers = {shop[0]: [(date.min, fake.name())] for shop in _SHOPS}
+    # Three managers change in the first four weeks, then one about every three weeks.
+    days = [8, 15, 24, *range(36, 1200, 21)]
+    for day in days:
+        managers[rng.choice(_SHOPS)[0]].append((START + timedelta(days=day + rng.randrange(4)), fake.name()))
+    hours = {
+        "S003": ((START + timedelta(days=14), _week("07:00-20:00", "07:00-20:00", "07:00-13:00", closed=0)),),
+        "S008": ((START + timedelta(days=21), _week("06:30-20:00", "07:00-20:00", "07:30-13:00")),),
+        "S004": ((date(2026, 5, 4), _week("07:00-20:30", "07:00-20:30", "07:30-14:00")),),
+        "S009": ((date(2026, 8, 3), _week("07:00-18:00", "", "")), (date(2026, 8, 31), _CITY)),
+    }
+    return hours, managers
+
+
+def in_season(product: Product, day: date) -> bool:
+    """Whether the product is sold at that time of the year."""
+    if product.season is None:
+        return True
+    first, last = product.season
+    today = (day.month, day.day)
+    return first <= today <= last if first <= last else today >= first or today <= last
+
+
+def product_state(product: Product, day: date, recorded: datetime) -> ProductChange:
+    """What a change that takes effect on that day says: prices drift up by about 4 % a year, in steps of 5 cents."""
+    drift = 1 + 0.04 * (day - START).days / 365 + seeded(product.product_id, day).uniform(-0.02, 0.06)
+    price = max(Decimal(round(float(product.price) * drift * 20)) / 20, product.unit_cost)
+    renamed = _RENAMES.get(product.product_id)
+    return ProductChange(
+        product_id=product.product_id,
+        name=renamed[1] if renamed and day >= renamed[0] else product.name,
+        category=product.category,
+        base_price=price.quantize(Decimal("0.01")),
+        unit_cost=Decimal(round(float(product.unit_cost) * (drift + 0.01) * 100)).scaleb(-2),
+        is_active=in_season(product, day),
+        valid_from=local_midnight(day),
+        recorded=recorded,
+        day=day,
+    )
+
+
+def catalogue() -> list[ProductChange]:
+    """The products as they stand at the start, recorded in the first night."""
+    recorded = local_midnight(START) + timedelta(hours=4)
+    rows = []
+    for number, product in enumerate(PRODUCTS):
+        launched = date(2025, 1, 6) + timedelta(days=7 * (number % 20))
+        state = product_state(product, launched, recorded + timedelta(seconds=number))
+        rows.append(replace(state, is_active=in_season(product, START)))
+    return rows
+
+
+def product_changes(count: int, days: int) -> list[ProductChange]:
+    """Changes after the initial catalogue, in the order they were recorded.
+
+    Seasons that begin or end and renamed products come first, price revisions fill up. Most are recorded days ahead
+    of `valid_from`, some on the day, and a fifth only days after it, so that sales already made must be restated.
+    """
+    rng = seeded("changes", days)
+    chosen: list[tuple[Product, int]] = []
+    for product in PRODUCTS:
+        for offset in range(1, days):
+            day = START + timedelta(days=offset)
+            renamed = _RENAMES.get(product.product_id)
+            turns = in_season(product, day) != in_season(product, day - timedelta(days=1))
+            if turns or (renamed and renamed[0] == day):
+                chosen.append((product, offset))
+    while len(chosen) < count:
+        for product in rng.sample(PRODUCTS, len(PRODUCTS)):
+            chosen.append((product, rng.randrange(1, days)))
+    changes = []
+    for product, offset in chosen[:count]:
+        day = START + timedelta(days=offset)
+        habit = rng.random()
+        shift = -rng.randint(2, 9) if habit < 0.55 else 0 if habit < 0.8 else rng.randint(1, 6)
+        on_the_way = local_midnight(day + timedelta(days=shift)) + timedelta(minutes=rng.randint(9 * 60, 17 * 60))
+        recorded = max(on_the_way if shift else local_midnight(day) + timedelta(hours=5), catalogue()[-1].recorded)
+        changes.append(product_state(product, day, recorded + timedelta(seconds=rng.randint(1, 3000))))
+    return sorted(changes, key=lambda change: (change.recorded, change.product_id))
+
+
+def demand(store: Store, day: date) -> float:
+    """Expected trade of a shop on a day, in no particular unit; 0 when it is closed."""
+    if store.week[day.weekday()] is None or (day.month, day.day) == (5, 1):
+        return 0.0
+    season = 1 + 0.10 * math.cos(2 * math.pi * (day.timetuple().tm_yday - 15) / 365)
+    if day.month == 12 and day.day >= 15:
+        season += 0.35
+    if day.month == 8 and store.store_id != "S004":
+        season -= 0.25
+    weekday = 1.0 if store.store_id == ONLINE else _WEEKDAY[day.weekday()]
+    return store.trade * weekday * season * seeded(store.store_id, day).uniform(0.88, 1.12)
+
+
+def half_hours(hours: tuple[int, int]) -> tuple[list[int], list[float]]:
+    """The half hours of an opening time (minutes after midnight) and how busy each is."""
+    starts = list(range(hours[0], hours[1], 30))
+    return starts, [_HALF_HOURS[start // 30] for start in starts]
+
+
+def appetite(product: Product, day: date, daypart: int) -> float:
+    """How much a product is asked for on a day in a part of it (0 morning, 1 midday, 2 afternoon); 0 out of season."""
+    if not in_season(product, day):
+        return 0.0
+    weight = product.popularity * _DAYPARTS[product.category][daypart]
+    summer = -math.cos(2 * math.pi * (day.timetuple().tm_yday - 15) / 365)
+    if product.product_id in ("P026", "P029", "P030"):
+        weight *= 1 + 0.5 * summer
+    if product.product_id == "P028":
+        weight *= 1 - 0.8 * summer
+    if product.category == "pastry" and day.weekday() >= 5:
+        weight *= 1.6
+    if product.category == "savoury" and day.weekday() >= 5:
+        weight *= 0.5
+    return weight * (1.6 if promotion(product, day) else 1.0)
+
+
+def promotion(product: Product, day: date) -> Promotion | None:
+    """The promotion that runs for a product on a day."""
+    offset = (day - START).days % 56
+    for each in PROMOTIONS:
+        if each.first <= offset <= each.last and each.target in (product.product_id, product.category):
+            return each
+    return None

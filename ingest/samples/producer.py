@@ -1,0 +1,228 @@
+"""Sample events into the topics, and the truth of what was sent."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ingest.contracts import Contract, load_contracts
+from ingest.errors import LevainError
+from ingest.publish import Publisher
+from ingest.samples import company
+from ingest.samples import faults as fault
+from ingest.samples.events import SOURCES, Run, Source, days_for
+from ingest.samples.faults import VERDICTS, Message
+from ingest.samples.generic import source_for
+from ingest.settings import Settings
+
+_PROGRESS_EVERY = 500
+
+
+@dataclass
+class TopicTruth:
+    """What must become of one topic's messages.
+
+    Attributes:
+        messages: how many were sent.
+        verdicts: verdict -> messages; each of the five verdicts is there.
+        rules: rule -> messages that list it.
+    """
+
+    messages: int = 0
+    verdicts: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(VERDICTS, 0)))
+    rules: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class Truth:
+    """What a run sent, and what must become of it.
+
+    It holds for a lake in which no other run's messages share these event ids; ids differ from run to run, so the
+    truths of different runs add up. Where the same run is sent again into the same home, every event is there
+    already, and `resent` says how often.
+
+    Attributes:
+        run: the run's name: topics, number of events, seed, fault profile.
+        file: where it was written; None: nowhere.
+    """
+
+    run: str
+    events: int
+    seed: int
+    faults: str
+    resent: int = 0
+    topics: dict[str, TopicTruth] = field(default_factory=dict)
+    file: Path | None = None
+
+    def add(self, message: Message) -> None:
+        """Count a message."""
+        topic = self.topics.setdefault(message.topic, TopicTruth())
+        topic.messages += 1
+        verdict = "duplicate" if self.resent and message.verdict == "accepted" else message.verdict
+        topic.verdicts[verdict] += 1
+        topic.rules.update(message.rules)
+
+    def as_json(self) -> str:
+        """The truth file: run, seed and so on, and per topic messages, verdicts and rules."""
+        document = {
+            "run": self.run,
+            "events": self.events,
+            "seed": self.seed,
+            "faults": self.faults,
+            "resent": self.resent,
+            "topics": {
+                name: {"messages": t.messages, "verdicts": dict(t.verdicts), "rules": dict(sorted(t.rules.items()))}
+                for name, t in sorted(self.topics.items())
+            },
+        }
+        return json.dumps(document, indent=2) + "\n"
+
+
+def run_name(topics: Sequence[str], events: int, seed: int, faults: str) -> str:
+    """Names a run by all that its messages depend on."""
+    digest = hashlib.sha256(",".join(sorted(topics)).encode()).hexdigest()[:8]
+    return f"{events}-events-seed-{seed}-faults-{faults}-topics-{digest}"
+
+
+def generate(topics: Sequence[str] | None, events: int, seed: int = 1, faults: str = "none") -> Iterator[Message]:
+    """Sample messages in the order they are received; the same arguments give the same messages, byte for byte.
+
+    The simulated period starts on 2026-01-05 (`company.START`) and is as long as the number of events needs
+    (`events.days_for`). Copies of an event come after it and under its key.
+
+    Args:
+        topics: None: every topic that has a data contract.
+        events: how many messages in all; most of them sales.
+        seed: moves what is sold; the company is the same for each.
+        faults: `none`, `all`, or the name of one fault (`faults.FAULTS`).
+
+    Raises:
+        LevainError: a topic or fault profile is unknown, or `events` is not at least 1; the valid ones are named.
+    """
+    contracts = load_contracts()
+    sources = _sources(contracts)
+    names = _checked_topics(sources, topics)
+    if events < 1:
+        raise LevainError(f"{events} sample events cannot be made.", "Ask for 1 or more.")
+    homes = fault.homes(fault.profile(faults), names)
+    if faults != "none" and not homes:
+        raise LevainError(
+            f"The fault profile '{faults}' has no form in {', '.join(names)}.",
+            f"It has in: {', '.join(fault.FAULTS[faults].variants)}.",
+        )
+    days = days_for(events)
+    counts = _counts({name: sources[name] for name in names}, events, days)
+    catalogue = events if names == ["product-changes"] else counts.get("product-changes", 50)
+    changes = max(catalogue - len(company.PRODUCTS), 0)
+    run = Run(run_name(names, events, seed, faults), days, changes)
+    streams, left = [], events
+    for topic in (*names[1:], names[0]):
+        source = sources[topic]
+        planned = fault.plan(homes, topic, counts.get(topic, left), run.random(f"faults/{topic}"))
+        if topic == names[0]:
+            # The copies in all topics count as messages; the largest topic has the fewer events for it, so that the
+            # others keep whole files and catalogues.
+            while planned and len(planned) > left - fault.extras(planned) - source.protected:
+                planned.pop()
+            count = left - fault.extras(planned)
+        else:
+            count = counts[topic]
+            planned = planned[: max(count - source.protected, 0)]
+            left -= count + fault.extras(planned)
+        streams.append(_stream(contracts[topic], source, run, count, planned))
+    return heapq.merge(*streams, key=lambda message: message.received)
+
+
+def _sources(contracts: Mapping[str, Contract]) -> dict[str, Source]:
+    """Topic -> its generator: its own in `events`, else the one for any contract."""
+    return {topic: SOURCES.get(topic) or source_for(contract) for topic, contract in contracts.items()}
+
+
+def _checked_topics(sources: Mapping[str, Source], topics: Sequence[str] | None) -> list[str]:
+    """The topics, the one with the largest share first."""
+    unknown = sorted(set(topics or ()) - set(sources))
+    if unknown:
+        raise LevainError(
+            f"There are no sample events for {', '.join(unknown)}.",
+            f"There are for: {', '.join(sources)}. A data contract gives a topic its own.",
+        )
+    return sorted(set(topics or sources), key=lambda topic: (-sources[topic].share, topic))
+
+
+def _counts(sources: Mapping[str, Source], events: int, days: int) -> dict[str, int]:
+    """Events per topic but for the first, which gets what is left."""
+    total = sum(source.share for source in sources.values())
+    counts = {}
+    for topic, source in list(sources.items())[1:]:
+        wanted = max(round(events * source.share / total), min(source.least, events // 4))
+        counts[topic] = min(wanted, source.most(days)) if source.most else wanted
+        if counts[topic] > source.unit:
+            counts[topic] -= counts[topic] % source.unit
+    return counts
+
+
+def _stream(
+    contract: Contract, source: Source, run: Run, count: int, planned: Sequence[tuple[str, fault.Variant]]
+) -> Iterator[Message]:
+    rng = run.random(f"places/{contract.topic}")
+    return fault.inject(contract, source.generate(run, count), count, source.protected, planned, rng)
+
+
+def produce(
+    settings: Settings,
+    events: int,
+    rate: float = 0,
+    seed: int = 1,
+    faults: str = "none",
+    topics: Sequence[str] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Truth:
+    """Publish sample messages, see `generate`, and write their truth to `<home>/truth/<run>.json`.
+
+    The same call again sends the same messages again, and all of their events are duplicates then; its truth goes
+    into a file of its own (`<run>.resent-1.json`).
+
+    Args:
+        settings: which broker, and where the home is.
+        events: how many messages in all.
+        rate: messages a second; 0: as fast as the broker takes them.
+        seed: moves what is sold.
+        faults: fault profile.
+        topics: None: every topic that has a data contract.
+        progress: called now and then with the number of messages handed over.
+
+    Returns:
+        The truth, with the file it was written to. It is written when every message is acknowledged, not before.
+
+    Raises:
+        LevainError: see `generate`; the broker cannot be reached or has no such topic; a message was not acknowledged.
+    """
+    names = _checked_topics(_sources(load_contracts()), topics)
+    messages = generate(names, events, seed, faults)
+    truth = Truth(run_name(names, events, seed, faults), events, seed, faults)
+    folder = settings.root / "truth"
+    while (file := folder / f"{truth.run}{f'.resent-{truth.resent}' if truth.resent else ''}.json").exists():
+        truth.resent += 1
+    for topic in names:
+        truth.topics[topic] = TopicTruth()
+    began = time.monotonic()
+    with Publisher(settings, names) as publisher:
+        for number, message in enumerate(messages, start=1):
+            publisher.publish(message.topic, message.key, message.value, message.headers)
+            truth.add(message)
+            if rate > 0:
+                time.sleep(max(0.0, began + number / rate - time.monotonic()))
+            if progress is not None and number % _PROGRESS_EVERY == 0:
+                progress(number)
+    if progress is not None:
+        progress(events)
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(truth.as_json(), encoding="utf-8")
+    truth.file = file
+    return truth
