@@ -83,6 +83,7 @@ def render(contracts: list[Contract]) -> dict[str, str]:
             files[f"{folder}/{contract.staging_model}.sql"] = _staging_sql(contract)
     for contract in contracts:
         files[f"models/silver/messages/int_{contract.table}__checked.sql"] = _checked_sql(contract)
+        files[f"models/silver/messages/int_{contract.table}__arrived.sql"] = _arrived_sql(contract)
         files[f"models/silver/messages/int_{contract.table}__verdicts.sql"] = _verdicts_sql(contract)
     files["models/silver/messages/int_messages.sql"] = _all_messages_sql(contracts)
     files["models/silver/messages/_messages__models.yml"] = _messages_yaml(contracts)
@@ -249,6 +250,22 @@ def _conditions(field: Field) -> list[tuple[str, str]]:
     return found
 
 
+def _arrived_sql(contract: Contract) -> str:
+    columns = [*MESSAGE_COLUMNS, *(field.column for field in contract.fields if field.column not in EVENT_COLUMNS)]
+    return (
+        _header([contract], "--")
+        + """{{ config(materialized='table', schema='staging') }}
+
+select
+    """
+        + ",\n    ".join(columns)
+        + f"""
+from {{{{ ref('int_{contract.table}__checked') }}}} as messages
+where {{{{ unjudged('messages', verdicts='int_{contract.table}__verdicts') }}}}
+"""
+    )
+
+
 def _verdicts_sql(contract: Contract) -> str:
     fields = ", ".join(f"'{field.column}'" for field in contract.fields if field.column not in EVENT_COLUMNS)
     references = [
@@ -273,6 +290,7 @@ def _verdicts_sql(contract: Contract) -> str:
 -- depends_on: {{{{ ref('released_messages') }}}}
 {{{{ verdicts(
     checked=ref('int_{contract.table}__checked'),
+    arrived=ref('int_{contract.table}__arrived'),
     fields=[{fields}]{reference_argument},
 ) }}}}
 """
@@ -385,6 +403,14 @@ def _messages_yaml(contracts: list[Contract]) -> str:
             {
                 "name": f"int_{contract.table}__checked",
                 "description": f"One row per Kafka message of topic {contract.topic}, with the rules it fails.",
+                "columns": _shared(*MESSAGE_COLUMNS) + _field_columns(contract),
+            }
+        )
+        models.append(
+            {
+                "name": f"int_{contract.table}__arrived",
+                "description": f"One row per Kafka message of topic {contract.topic} that no earlier build has judged; "
+                "empty when all are judged anew.",
                 "columns": _shared(*MESSAGE_COLUMNS) + _field_columns(contract),
             }
         )

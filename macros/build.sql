@@ -13,7 +13,7 @@
 
 {% macro meta_table(name) %}
     {#- Relation of a bookkeeping table. -#}
-    {{ return(api.Relation.create(database=target.database, schema='meta', identifier=name, type='table')) }}
+    {{ return(api.Relation.create(database=target.get('database'), schema='meta', identifier=name, type='table')) }}
 {% endmacro %}
 
 {% macro is_build() %}
@@ -92,18 +92,21 @@
     {{ return(found.columns[0].values()[0] | string) }}
 {% endmacro %}
 
-{% macro unbuilt(alias) %}
+{% macro unjudged(alias, verdicts) %}
     {#-
-      Condition on rows of a staging relation: the messages beyond this model's watermarks.
+      Condition on rows of checked messages: those beyond the watermarks of a verdict model. None at all while that
+      model has no table or is refreshed in full, since then it reads every message itself.
       Written so that file statistics decide it: ranges around the known clusters and partitions, never "not in".
+
+      alias: of the messages; verdicts: name of the verdict model.
     -#}
-    {% set marks = [] %}
-    {% if execute and is_incremental() %}
-        {% set marks = run_query(
-            'select kafka_cluster, partition, next_offset from ' ~ meta_table('watermarks') ~ " where model = '" ~ model.name
-            ~ "' order by kafka_cluster, partition"
-        ).rows %}
+    {% if not execute or should_full_refresh() or load_relation(this.incorporate(path={'identifier': verdicts})) is none %}
+        {{ return('false') }}
     {% endif %}
+    {% set marks = run_query(
+        'select kafka_cluster, partition, next_offset from ' ~ meta_table('watermarks') ~ " where model = '" ~ verdicts
+        ~ "' order by kafka_cluster, partition"
+    ).rows %}
     {% if not marks %}{{ return('true') }}{% endif %}
     {% set conditions = [] %}
     {% set clusters = marks | map(attribute=0) | unique | list %}

@@ -44,6 +44,10 @@
 
 {% macro spark__get_merge_sql(target, source, unique_key, dest_columns, incremental_predicates=none) %}
     {#- Iceberg's merge takes no subquery in its condition; without it the merge reads more and does the same. -#}
-    {%- set wanted = [incremental_predicates] if incremental_predicates is string else incremental_predicates or [] -%}
-    {{ return(merge_changed(target, source, unique_key, wanted | reject('search', '(?i)\bselect\b') | list)) }}
+    {%- set given = [incremental_predicates] if incremental_predicates is string else (incremental_predicates or []) -%}
+    {%- set constant = [] -%}
+    {%- for predicate in given if not modules.re.search('(?i)\\bselect\\b', predicate) -%}
+        {%- do constant.append(predicate) -%}
+    {%- endfor -%}
+    {{ return(merge_changed(target, source, unique_key, constant)) }}
 {% endmacro %}

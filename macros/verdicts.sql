@@ -20,9 +20,10 @@
     ]) }}
 {% endmacro %}
 
-{% macro verdicts(checked, fields, references=[]) %}
+{% macro verdicts(checked, arrived, fields, references=[]) %}
 {#
   checked     relation, one row per message: message_columns() and the contract's fields
+  arrived     relation, those of them that no build has judged yet
   fields      the contract's columns that are not among message_columns()
   references  strict references: dicts of column, rule, relation, key
 #}
@@ -31,8 +32,7 @@
 with arrived as (
 
     select {{ columns | join(', ') }}
-    from {{ checked }} as messages
-    where {{ unbuilt('messages') }}
+    from {{ arrived if is_incremental() else checked }}
 
 ),
 
@@ -148,26 +148,26 @@ judged as (
 {% endif %}
 contenders as (
 
-    select {{ columns | join(', ') }}, cast(null as {{ dbt.type_string() }}) as old_verdict
+    select {{ columns | join(', ') }}, verdict, cast(null as {{ dbt.type_string() }}) as old_verdict
     from placed
-    where verdict is null
     {% if is_incremental() %}
     union all
-    select {{ columns | join(', ') }}, verdict as old_verdict
+    select {{ columns | join(', ') }}, cast(null as {{ dbt.type_string() }}) as verdict, verdict as old_verdict
     from judged
     {% endif %}
 
 ),
 
+-- rejected and held messages rank among themselves, to no effect
 ranked as (
 
     select
         contenders.*,
         row_number() over (
-            partition by event_id order by kafka_timestamp, kafka_cluster, partition, kafka_offset
+            partition by event_id, verdict order by kafka_timestamp, kafka_cluster, partition, kafka_offset
         ) as place,
         first_value(payload_md5) over (
-            partition by event_id order by kafka_timestamp, kafka_cluster, partition, kafka_offset
+            partition by event_id, verdict order by kafka_timestamp, kafka_cluster, partition, kafka_offset
         ) as first_payload_md5
     from contenders
 
@@ -176,8 +176,12 @@ ranked as (
 decided as (
 
     select
-        ranked.*,
+        {% for column in columns %}
+        {{ column }},
+        {% endfor %}
+        old_verdict,
         case
+            when verdict is not null then verdict
             when place = 1 then 'accepted'
             when payload_md5 = first_payload_md5 then 'duplicate'
             else 'conflict'
@@ -187,16 +191,23 @@ decided as (
 ),
 
 {% if is_incremental() %}
+changed as (
+
+    select * from decided
+    where old_verdict is null or old_verdict <> verdict
+
+),
+
 -- an accepted message's payload is only in Bronze; one that lost its place gets it back
 payloads as (
 
     select messages.kafka_cluster, messages.topic, messages.partition, messages.kafka_offset, messages.payload
     from {{ checked }} as messages
-    inner join decided
+    inner join changed
         on
-            {% for column in coordinates %}{{ 'and ' if not loop.first }}messages.{{ column }} = decided.{{ column }} {% endfor %}
+            {% for column in coordinates %}{{ 'and ' if not loop.first }}messages.{{ column }} = changed.{{ column }} {% endfor %}
 
-    where decided.old_verdict = 'accepted' and decided.verdict <> 'accepted'
+    where changed.old_verdict = 'accepted'
 
 ),
 
@@ -205,32 +216,23 @@ final as (
 
     select
         {% for column in columns %}
-        {{ column }},
-        {% endfor %}
-        verdict
-    from placed
-    where verdict is not null
-
-    union all
-
-    select
-        {% for column in columns %}
-        {% if column == 'payload' %}
-        case
-            when decided.verdict <> 'accepted' then {{ 'coalesce(decided.payload, payloads.payload)' if is_incremental() else 'decided.payload' }}
-        end as payload,
+        {% if column == 'payload' and is_incremental() %}
+        case when changed.verdict <> 'accepted' then coalesce(changed.payload, payloads.payload) end as payload,
+        {% elif column == 'payload' %}
+        case when verdict <> 'accepted' then payload end as payload,
         {% else %}
-        decided.{{ column }},
+        {{ 'changed.' if is_incremental() }}{{ column }},
         {% endif %}
         {% endfor %}
-        decided.verdict
-    from decided
+        verdict
     {% if is_incremental() %}
+    from changed
     left join payloads
         on
-            {% for column in coordinates %}{{ 'and ' if not loop.first }}payloads.{{ column }} = decided.{{ column }} {% endfor %}
+            {% for column in coordinates %}{{ 'and ' if not loop.first }}payloads.{{ column }} = changed.{{ column }} {% endfor %}
 
-    where decided.old_verdict is null or decided.old_verdict <> decided.verdict
+    {% else %}
+    from decided
     {% endif %}
 
 )

@@ -10,6 +10,7 @@
 -- depends_on: {{ ref('released_messages') }}
 {{ verdicts(
     checked=ref('int_ventes_stream__checked'),
+    arrived=ref('int_ventes_stream__arrived'),
     fields=['vente_id', 'client_id', 'produit_id', 'vendu_le', 'quantite', 'montant', 'client_nom', 'produit_nom', 'categorie', 'pays', 'segment'],
     references=[
         {'column': 'client_id', 'rule': 'client_id_unknown', 'relation': ref('marketplace_clients_history'), 'key': 'client_id'},

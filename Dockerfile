@@ -1,0 +1,38 @@
+# The worker and dbt in one image; all state in the volume /data.
+#
+#   docker build -t levain .
+#   docker run -v lake:/data -e LEVAIN_KAFKA_BOOTSTRAP=broker:9092 levain faust -A ingest.app worker -l info
+#   docker run -v lake:/data levain dbt build
+#   docker run -v lake:/data levain levain ledger
+FROM python:3.11-slim-bookworm
+
+ENV PYTHONUNBUFFERED=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_ROOT_USER_ACTION=ignore
+
+WORKDIR /app
+
+# First what changes seldom: a change of the code does not install everything again.
+COPY requirements/runtime.txt requirements/runtime.in requirements/
+RUN pip install --require-hashes -r requirements/runtime.txt
+
+COPY . .
+RUN pip install --no-deps --no-build-isolation -e . \
+ && useradd --create-home --uid 10001 levain \
+ && install -d -o levain -g levain /data
+
+USER levain
+
+# DuckDB keeps its extensions in the user's folder: installed here, a read-only container has them too.
+RUN python -c "import duckdb; from levain.duckdb_plugin import load_extensions; load_extensions(duckdb.connect())"
+
+ENV LEVAIN_HOME=/data \
+    DBT_PROFILES_DIR=/app/profiles \
+    DBT_LOG_PATH=/data/run \
+    DBT_SEND_ANONYMOUS_USAGE_STATS=false \
+    DO_NOT_TRACK=1
+
+VOLUME /data
+
+CMD ["faust", "-A", "ingest.app", "worker", "-l", "info"]

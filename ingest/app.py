@@ -1,0 +1,195 @@
+"""The worker: `faust -A ingest.app worker -l info` lands every contract's topic in its Bronze table.
+
+The way of a message: Kafka -> `transport.Consumer` (a fetch of one partition) -> the agent of its topic -> what that
+topic has `InHand` -> `lander.land`, every few seconds or bytes, as one Iceberg commit -> acknowledged.
+Until that commit it is Kafka's, after it the table's, and reading starts where the table ends. So the process may end
+at any point, and does on any failure: its supervisor starts it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any, NoReturn, cast
+
+import faust
+from faust.app import base as faust_app
+from faust.types import EventT, StreamT
+from pyiceberg.table import Table
+
+from ingest import kafka, lander
+from ingest.catalog import Partition, ensure_table, open_catalog, topic_id, topic_id_property, watermarks
+from ingest.contracts import Contract, load_contracts
+from ingest.errors import LevainError
+from ingest.lander import Fetch
+from ingest.settings import Settings, load_settings
+from ingest.transport import SCHEME, LandingApp
+
+log = logging.getLogger(__name__)
+
+
+class InHand:
+    """Fetches of one topic that have been read but have not landed yet."""
+
+    def __init__(self, contract: Contract, settings: Settings) -> None:
+        self.contract = contract
+        self.settings = settings
+        self.table: Table  # opened when the worker starts
+        self.properties: dict[str, str] = {}
+        self._events: list[EventT[Any]] = []
+        self._bytes = 0
+        self._committing = asyncio.Lock()
+
+    def take(self, event: EventT[Any]) -> bool:
+        """Add a fetch; True when that makes it enough for a commit."""
+        fetch = cast(Fetch, event.value)
+        self._events.append(event)
+        self._bytes += fetch.size
+        return self._bytes >= self.settings.commit_every_bytes
+
+    async def commit(self) -> None:
+        """Land what is in hand, then acknowledge it. One commit at a time; the next fetches are read meanwhile."""
+        async with self._committing:
+            events, self._events, self._bytes = self._events, [], 0
+            if not events:
+                return
+            landed = await asyncio.to_thread(
+                lander.land,
+                self.table,
+                [cast(Fetch, event.value) for event in events],
+                accept_missing=self.settings.accept_missing,
+                properties=self.properties,
+            )
+            for event in events:
+                event.ack()
+            log.info("%s: %d messages landed in commit %s", self.contract.topic, landed.rows, landed.batch_id)
+
+
+class App(faust.App, LandingApp):
+    """A Faust app that only consumes, and ends at its first failure."""
+
+    class BootStrategy(faust_app.BootStrategy):
+        """No producer, and no web server."""
+
+        enable_kafka_producer = False
+        enable_web = False
+
+    def __init__(self, settings: Settings, contracts: Mapping[str, Contract], **options: Any) -> None:
+        super().__init__(**options)
+        self.settings = settings
+        self.accept_missing = settings.accept_missing
+        self.in_hand = {topic: InHand(contract, settings) for topic, contract in contracts.items()}
+
+    async def on_first_start(self) -> None:
+        """Find the cluster and the tables, or say what is missing before anything is read."""
+        try:
+            self.cluster = kafka.cluster(self.settings)
+            await asyncio.to_thread(self._open_tables)
+        except Exception as error:
+            self.end(error)
+        await super().on_first_start()
+
+    async def on_stop(self) -> None:
+        """Stop reading, then land what is in hand."""
+        await super().on_stop()
+        await self.land(*self.in_hand.values())
+
+    async def land(self, *hands: InHand) -> None:
+        """Land what these topics have in hand."""
+        try:
+            for hand in hands:
+                await hand.commit()
+        except Exception as error:
+            self.end(error)
+
+    async def watermarks(self) -> dict[Partition, int]:
+        """Where each table ends, once all that is in hand has landed.
+
+        Raises:
+            LevainError: a topic is not the one that has landed.
+        """
+        await self.land(*self.in_hand.values())
+        return await asyncio.to_thread(self._read_watermarks)
+
+    def end(self, reason: Exception) -> NoReturn:
+        """Log the reason and end the process with exit code 1, at once.
+
+        Not by way of Faust's shutdown, which may wait for a broker that has gone: ending is always safe, see above.
+        """
+        log.critical("%s", reason, exc_info=None if isinstance(reason, LevainError) else reason)
+        logging.shutdown()
+        os._exit(1)
+
+    def _open_tables(self) -> None:
+        self.settings.run_dir.mkdir(parents=True, exist_ok=True)
+        ids = kafka.topic_ids(self.settings, self.in_hand)
+        missing = [topic for topic, found in ids.items() if found is None]
+        if missing:
+            raise LevainError(f"Kafka has no topic {', '.join(missing)}.", "Create them with `levain init`.")
+        catalog = open_catalog(self.settings)
+        for hand in self.in_hand.values():
+            hand.table = ensure_table(catalog, hand.contract)
+        log.info("%s at %s lands in %s", self.cluster.alias, self.cluster.bootstrap, self.settings.lake)
+
+    def _read_watermarks(self) -> dict[Partition, int]:
+        alias = self.cluster.alias
+        ids = kafka.topic_ids(self.settings, self.in_hand)
+        found: dict[Partition, int] = {}
+        for topic, hand in self.in_hand.items():
+            landed_id = topic_id(hand.table.refresh(), alias, topic)
+            if landed_id not in (None, ids[topic]):
+                raise LevainError(
+                    f"Topic {topic} of cluster {alias} is not the one that has landed (id {landed_id}): "
+                    f"it was deleted{' and made anew' if ids[topic] else ''}.",
+                    "To land the new one beside the old, give the cluster another alias in LEVAIN_KAFKA_CLUSTER.",
+                )
+            hand.properties = {topic_id_property(alias, topic): str(ids[topic])}
+            found |= watermarks(hand.table)
+        return found
+
+
+try:
+    settings = load_settings()
+    app = App(
+        settings,
+        load_contracts(),
+        id=settings.kafka_group,
+        broker=f"{SCHEME}://",
+        broker_credentials=kafka.credentials(settings),
+        broker_commit_interval=settings.commit_every_seconds,
+        store="memory://",
+        datadir=settings.run_dir / "faust",
+        stream_buffer_maxsize=16,
+        stream_wait_empty=False,  # what is in hand is landed by `watermarks` and `on_stop`
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+    )
+except LevainError as error:  # to the person who typed `faust -A ingest.app` this module is the program
+    raise SystemExit(str(error)) from None
+
+
+def land_topic(hand: InHand) -> None:
+    """Declare the agent of a topic."""
+    topic = app.topic(hand.contract.topic, key_serializer="raw", value_serializer="raw")
+
+    @app.agent(topic, name=hand.contract.topic)
+    async def agent(fetches: StreamT[Any]) -> None:
+        async for event in fetches.noack().events():  # type: ignore[attr-defined]  # Faust's interface forgets it
+            if hand.take(event):
+                await app.land(hand)
+
+
+for hand in app.in_hand.values():
+    land_topic(hand)
+
+
+@app.task
+async def commit_in_time() -> None:
+    """Land what is in hand every few seconds, however little it is."""
+    while not app.should_stop:
+        await app.sleep(settings.commit_every_seconds)
+        if not app.cluster.alive:
+            app.end(LevainError(f"The embedded broker {app.cluster.alias} has ended.", "Start anew: `levain up`."))
+        await app.land(*app.in_hand.values())

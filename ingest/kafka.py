@@ -1,0 +1,246 @@
+"""Which Kafka cluster, and how its clients connect: security, topics."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import ssl
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import faust
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from ingest.contracts import Contract
+from ingest.errors import LevainError
+from ingest.settings import Settings
+
+#: How long a first contact with a broker may take, in seconds, before it counts as unreachable.
+CONTACT_SECONDS = 10.0
+
+_ALIAS = re.compile(r"[A-Za-z0-9._-]+")
+
+# librdkafka writes its connection attempts to stderr by itself; what matters of them comes back as an error.
+_silent = logging.Logger("librdkafka", level=logging.CRITICAL + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A Kafka cluster.
+
+    Attributes:
+        bootstrap: `host:port[,host:port]`.
+        alias: its name in Bronze; with topic, partition and offset the identity of a message.
+        pid: process of the embedded broker; None for any other. It keeps its log in memory, so when the
+            process has gone the cluster is gone for good.
+    """
+
+    bootstrap: str
+    alias: str
+    pid: int | None = None
+
+    @property
+    def alive(self) -> bool:
+        """False once the embedded broker's process has ended; always True for any other cluster."""
+        return self.pid is None or _running(self.pid)
+
+
+def cluster(settings: Settings) -> Cluster:
+    """The cluster the settings name: `LEVAIN_KAFKA_BOOTSTRAP`, else the embedded broker that runs in the home.
+
+    Raises:
+        LevainError: no embedded broker is running, or the alias cannot be part of an identity.
+    """
+    if settings.kafka_bootstrap:
+        return Cluster(settings.kafka_bootstrap, _checked_alias(settings.kafka_cluster or "kafka"))
+    state = settings.run_dir / "broker.json"
+    try:
+        broker = json.loads(state.read_text())
+        found = Cluster(f"127.0.0.1:{int(broker['port'])}", _checked_alias(broker["alias"]), int(broker["pid"]))
+    except FileNotFoundError:
+        found = None
+    except (ValueError, KeyError, TypeError) as error:
+        raise LevainError(f"{state} cannot be read: {error!r}.", "Run `levain down`, then `levain up`.") from error
+    if found is None or not found.alive:
+        raise LevainError(
+            "No Kafka broker is running.",
+            "Start the embedded one with `levain up`, or name a cluster in LEVAIN_KAFKA_BOOTSTRAP.",
+        )
+    return found
+
+
+def client_config(settings: Settings) -> dict[str, Any]:
+    """Configuration of a confluent-kafka client: bootstrap servers and security.
+
+    Raises:
+        LevainError: see `cluster`.
+    """
+    config: dict[str, Any] = {
+        "bootstrap.servers": cluster(settings).bootstrap,
+        "security.protocol": settings.kafka_security_protocol,
+        "logger": _silent,
+    }
+    if settings.kafka_security_protocol.startswith("SASL"):
+        config["sasl.mechanisms"] = settings.kafka_sasl_mechanism
+        config["sasl.username"] = settings.kafka_sasl_username
+        config["sasl.password"] = settings.kafka_sasl_password.get_secret_value()
+    if settings.kafka_security_protocol.endswith("SSL"):
+        files = {
+            "ssl.ca.location": settings.kafka_ssl_cafile,
+            "ssl.certificate.location": settings.kafka_ssl_certfile,
+            "ssl.key.location": settings.kafka_ssl_keyfile,
+        }
+        config |= {name: file for name, file in files.items() if file}
+    return config
+
+
+def credentials(settings: Settings) -> faust.SASLCredentials | faust.SSLCredentials | None:
+    """The same security for Faust (and aiokafka below it); None for PLAINTEXT.
+
+    Raises:
+        LevainError: a certificate file cannot be read.
+    """
+    protocol = settings.kafka_security_protocol
+    context: ssl.SSLContext | None = None
+    if protocol.endswith("SSL"):
+        try:
+            context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile or None)
+            if settings.kafka_ssl_certfile:
+                context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile or None)
+        except OSError as error:
+            raise LevainError(
+                f"A TLS file for Kafka cannot be used: {error}.", "Check the LEVAIN_KAFKA_SSL_* settings."
+            ) from error
+    if protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=settings.kafka_sasl_username,
+            password=settings.kafka_sasl_password.get_secret_value(),
+            mechanism=settings.kafka_sasl_mechanism,
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context=context) if context else None
+
+
+def topics(settings: Settings) -> dict[str, int]:
+    """Topic -> number of partitions, as the broker answers; also the test whether it can be reached.
+
+    Raises:
+        LevainError: the broker does not answer within `CONTACT_SECONDS`.
+    """
+    return _existing(AdminClient(client_config(settings)), settings)
+
+
+def topic_ids(settings: Settings, names: Collection[str]) -> dict[str, str | None]:
+    """Topic -> the id the broker gave it when it was made, None where there is no such topic.
+
+    A topic that is deleted and made anew keeps its name and starts at offset 0 again, but gets another id.
+
+    Raises:
+        LevainError: the broker does not answer within `CONTACT_SECONDS`.
+    """
+    admin = AdminClient(client_config(settings))
+    existing = _existing(admin, settings).keys() & set(names)
+    found: dict[str, str | None] = dict.fromkeys(names)
+    if existing:
+        described = admin.describe_topics(TopicCollection(sorted(existing)), request_timeout=CONTACT_SECONDS)
+        found |= {name: str(answer.result().topic_id) for name, answer in described.items()}
+    return found
+
+
+def end_offsets(settings: Settings, names: Collection[str]) -> dict[tuple[str, int], int]:
+    """(topic, partition) -> the offset its next message will get. Topics that do not exist are left out.
+
+    From the answers to fetches: asked for it outright, the embedded broker says where its last batch begins.
+    After a transaction the last offset is a marker, which never lands.
+
+    Raises:
+        LevainError: the broker does not answer within `CONTACT_SECONDS`.
+    """
+    partitions = {TopicPartition(n, p) for n, count in topics(settings).items() if n in names for p in range(count)}
+    options = {"group.id": "levain-ends", "enable.auto.commit": False, "fetch.wait.max.ms": 10}
+    consumer = Consumer({**client_config(settings), **options})
+    found: dict[tuple[str, int], int] = {}
+    deadline = time.monotonic() + CONTACT_SECONDS
+    try:
+        consumer.assign([TopicPartition(p.topic, p.partition, OFFSET_END) for p in partitions])
+        while len(found) < len(partitions):
+            consumer.poll(0.05)
+            for p in partitions:
+                _, end = consumer.get_watermark_offsets(p, cached=True)
+                if end >= 0:
+                    found[p.topic, p.partition] = end
+            if time.monotonic() > deadline:
+                raise _unreachable(settings, "some partitions cannot be read")
+    finally:
+        consumer.close()
+    return found
+
+
+def create_topics(settings: Settings, contracts: Iterable[Contract]) -> list[str]:
+    """Create the contracts' topics that do not exist yet; existing ones stay as they are.
+
+    Returns:
+        The names of the topics that were created.
+
+    Raises:
+        LevainError: the broker cannot be reached, or refuses a topic.
+    """
+    admin = AdminClient(client_config(settings))
+    existing = _existing(admin, settings)
+    missing = [
+        NewTopic(c.topic, num_partitions=c.partitions, replication_factor=settings.kafka_replication_factor)
+        for c in contracts
+        if c.topic not in existing
+    ]
+    if not missing:
+        return []
+    for name, done in admin.create_topics(missing, operation_timeout=CONTACT_SECONDS).items():
+        try:
+            done.result(timeout=2 * CONTACT_SECONDS)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # someone was faster: the same end
+                raise LevainError(
+                    f"Topic {name} cannot be created: {error.args[0].str()}.",
+                    "Check the broker's log, and LEVAIN_KAFKA_REPLICATION_FACTOR against its number of brokers.",
+                ) from error
+    return [topic.topic for topic in missing]
+
+
+def _existing(admin: AdminClient, settings: Settings) -> dict[str, int]:
+    try:
+        found = admin.list_topics(timeout=CONTACT_SECONDS)
+    except KafkaException as error:
+        raise _unreachable(settings, error.args[0].str()) from error
+    return {name: len(topic.partitions) for name, topic in found.topics.items()}
+
+
+def _unreachable(settings: Settings, reason: str) -> LevainError:
+    return LevainError(
+        f"Kafka at {cluster(settings).bootstrap} does not answer within {CONTACT_SECONDS:.0f} s: {reason}.",
+        "Check that the broker runs, LEVAIN_KAFKA_BOOTSTRAP, and the LEVAIN_KAFKA_SECURITY_PROTOCOL settings.",
+    )
+
+
+def _checked_alias(alias: str) -> str:
+    if not _ALIAS.fullmatch(alias):
+        raise LevainError(
+            f"The alias of a Kafka cluster may hold letters, digits, '.', '_' and '-', not {alias!r}.",
+            "Correct LEVAIN_KAFKA_CLUSTER.",
+        )
+    return alias
+
+
+def _running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,303 @@
+"""The landing protocol: raw Kafka records -> one Iceberg commit, each offset exactly once.
+
+Iceberg is the truth. A commit carries, together and atomically:
+
+- the records, as rows;
+- in the snapshot's summary: the batch's id, and per partition the covered range `[from, to)`;
+- as table properties: per partition the next offset, the *watermark* (a property survives snapshot expiry).
+
+A commit lands only on the snapshot it was built on (the catalog compares and swaps), and a batch is trimmed to what
+lies above the watermarks it was built on. So whatever was killed, fenced, delivered again or answered with a lost
+reply: to look at the table and try again is always right, and to append without looking never happens.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.table import Table, Transaction
+
+from ingest.catalog import BRONZE_SCHEMA, Partition, next_offset_property, watermarks
+from ingest.errors import LevainError
+
+#: Keys of the snapshot summary. The ranges are a JSON list of [cluster, topic, partition, from, to].
+BATCH_ID = "levain.batch-id"
+RANGES = "levain.ranges"
+
+#: Tries of one commit, waiting 0.1 s doubling to 5 s between them: over half a minute in all.
+ATTEMPTS = 12
+
+log = logging.getLogger(__name__)
+
+
+class Record(Protocol):
+    """What is landed of a Kafka record: the fields of aiokafka's `ConsumerRecord`; `timestamp` is in ms."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """All that a partition holds for us in `[start, end)`, in order.
+
+    Offsets of the range without a record are those no committed reader ever sees: transaction markers, aborted
+    messages, what compaction removed.
+    """
+
+    partition: Partition
+    start: int
+    end: int
+    records: Sequence[Record]
+
+    @classmethod
+    def of(cls, partition: Partition, records: Sequence[Record]) -> Fetch:
+        """A fetch that covers just its (at least one) records."""
+        return cls(partition, records[0].offset, records[-1].offset + 1, records)
+
+    @property
+    def size(self) -> int:
+        """Bytes of keys and values."""
+        return sum(len(r.value or b"") + len(r.key or b"") for r in self.records)
+
+    def above(self, offset: int) -> Fetch:
+        """The part of it at or above an offset."""
+        if offset <= self.start:
+            return self
+        return replace(self, start=min(offset, self.end), records=[r for r in self.records if r.offset >= offset])
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Offsets `[start, end)` of a partition that one commit covers."""
+
+    partition: Partition
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What one call of `land` appended: rows, and what they cover."""
+
+    batch_id: str
+    rows: int
+    ranges: list[Range]
+
+
+def land(
+    table: Table,
+    fetches: Iterable[Fetch],
+    *,
+    accept_missing: bool = False,
+    properties: Mapping[str, str] = MappingProxyType({}),
+) -> Landed:
+    """Append what is not in the table yet, in one commit; return once it is there.
+
+    Args:
+        table: a Bronze table; it is refreshed as needed, and shows the commit afterwards.
+        fetches: in order per partition, partitions interleaved as they came; they may overlap one another and
+            what has landed.
+        accept_missing: go on where offsets are missing between the table and a fetch.
+        properties: table properties to set in the same commit.
+
+    Raises:
+        LevainError: offsets are missing (with the exact range), the data cannot be written, or the catalog does
+            not take the commit.
+    """
+    fetches = list(fetches)
+    landed = Landed(str(uuid.uuid4()), 0, [])
+    ingested_at = datetime.now(UTC)
+    failure: Exception | None = None
+    for attempt in range(ATTEMPTS):
+        if failure is not None:
+            log.warning("%s: commit not confirmed (%s), looking at the table", _name(table), failure)
+            time.sleep(random.uniform(0.5, 1) * min(5.0, 0.1 * 2**attempt))  # noqa: S311 - spreads writers, hides nothing
+            try:
+                table.refresh()
+            except Exception as error:  # the catalog is away: look again after a longer wait
+                failure = error
+                continue
+            if has_landed(table, landed.batch_id):
+                return landed
+        todo = _trim(fetches, watermarks(table), accept_missing)
+        if not todo:
+            return Landed(landed.batch_id, 0, [])
+        rows = to_arrow(todo, ingested_at, landed.batch_id)
+        landed = Landed(landed.batch_id, rows.num_rows, _ranges(todo))
+        transaction = _stage(table, rows, landed, properties)
+        try:
+            transaction.commit_transaction()
+            return landed
+        except CommitFailedException as error:  # another commit came first: this one did not land
+            failure = error
+        except Exception as error:  # a time-out, a lost reply: it may have landed or not
+            failure = error
+    raise LevainError(
+        f"{_name(table)} does not take a commit: {ATTEMPTS} tries failed, the last with: {failure}",
+        "Check the catalog. Nothing is lost: landing goes on from the table's own offsets.",
+    ) from failure
+
+
+def has_landed(table: Table, batch_id: str) -> bool:
+    """Whether one of the snapshots of the table, as loaded, is that batch's commit."""
+    return any(s.summary is not None and s.summary[BATCH_ID] == batch_id for s in table.metadata.snapshots)
+
+
+def covered_ranges(table: Table) -> list[Range]:
+    """The ranges of every commit whose snapshot has not expired, oldest first."""
+    found = []
+    for snapshot in sorted(table.metadata.snapshots, key=lambda s: s.sequence_number or 0):
+        text = snapshot.summary[RANGES] if snapshot.summary is not None else None
+        for cluster, topic, partition, start, end in json.loads(text or "[]"):
+            found.append(Range((cluster, topic, partition), start, end))
+    return found
+
+
+def to_arrow(fetches: Sequence[Fetch], ingested_at: datetime, batch_id: str) -> pa.Table:
+    """The rows of one or more fetches in the Bronze schema; each column is built from all records in one go."""
+    records = [record for fetch in fetches for record in fetch.records]
+    key, key_bytes = _text_or_bytes([r.key for r in records])
+    value, value_bytes = _text_or_bytes([r.value for r in records])
+    columns = {
+        "kafka_cluster": _coordinate(fetches, 0, pa.string()),
+        "topic": _coordinate(fetches, 1, pa.string()),
+        "partition": _coordinate(fetches, 2, pa.int32()),
+        "offset": pa.array([r.offset for r in records], pa.int64()),
+        "kafka_timestamp": _timestamps([r.timestamp for r in records]),
+        "key": key,
+        "key_bytes": key_bytes,
+        "value": value,
+        "value_bytes": value_bytes,
+        "headers": _headers([r.headers for r in records]),
+        "ingested_at": pa.repeat(pa.scalar(ingested_at, pa.timestamp("us", "UTC")), len(records)),
+        "ingest_batch_id": pa.repeat(pa.scalar(batch_id), len(records)),
+    }
+    return pa.Table.from_pydict(columns, schema=_ARROW_SCHEMA)
+
+
+_ARROW_SCHEMA = schema_to_pyarrow(BRONZE_SCHEMA, include_field_ids=False)
+
+#: The last millisecond of the year 9999. A producer may send any 64 bits as a timestamp; beyond this no engine can
+#: show it, and it lands as null.
+_LAST_TIMESTAMP = 253_402_300_799_999
+
+
+def _trim(fetches: Sequence[Fetch], reached: Mapping[Partition, int], accept_missing: bool) -> list[Fetch]:
+    """What of the fetches lies above the watermarks, and of each offset the first copy only."""
+    reached = dict(reached)
+    todo = []
+    for fetch in fetches:
+        mark = reached.get(fetch.partition, fetch.start)
+        if fetch.start > mark and not accept_missing:
+            raise missing(fetch.partition, mark, fetch.start)
+        fetch = fetch.above(mark)
+        if fetch.end > fetch.start:
+            todo.append(fetch)
+            reached[fetch.partition] = fetch.end
+    return todo
+
+
+def missing(partition: Partition, start: int, end: int) -> LevainError:
+    """The error for offsets `[start, end)` that Kafka no longer has and Bronze never got."""
+    cluster, topic, number = partition
+    return LevainError(
+        f"Offsets {start} to {end - 1} of {topic}, partition {number}, cluster {cluster}, have not landed, and Kafka "
+        "no longer has them: retention or a deletion was faster than the worker.",
+        f"To go on from {end} without them, start the worker once with LEVAIN_ACCEPT_MISSING=true.",
+    )
+
+
+def _ranges(fetches: Sequence[Fetch]) -> list[Range]:
+    """One range per partition; more only where offsets are missing between two fetches."""
+    found: dict[Partition, list[Range]] = {}
+    for fetch in fetches:
+        ranges = found.setdefault(fetch.partition, [])
+        if ranges and ranges[-1].end == fetch.start:
+            ranges[-1] = replace(ranges[-1], end=fetch.end)
+        else:
+            ranges.append(Range(fetch.partition, fetch.start, fetch.end))
+    return [r for partition in sorted(found) for r in found[partition]]
+
+
+def _stage(table: Table, rows: pa.Table, landed: Landed, properties: Mapping[str, str]) -> Transaction:
+    """Write the data file and prepare its commit: rows, summary and watermarks together."""
+    ranges = [[*r.partition, r.start, r.end] for r in landed.ranges]
+    transaction = table.transaction()
+    try:
+        transaction.append(rows, snapshot_properties={BATCH_ID: landed.batch_id, RANGES: json.dumps(ranges)})
+    except OSError as error:
+        raise LevainError(
+            f"{_name(table)} cannot be written at {table.location()}: {error}",
+            "Check space and rights there. Nothing is lost: landing goes on from the table's own offsets.",
+        ) from error
+    marks = {next_offset_property(r.partition): str(r.end) for r in landed.ranges}
+    transaction.set_properties({**properties, **marks})
+    return transaction
+
+
+def _name(table: Table) -> str:
+    return ".".join(table.name())
+
+
+def _coordinate(fetches: Sequence[Fetch], index: int, kind: pa.DataType) -> pa.Array:
+    """Cluster, topic or partition number of every row: one value per fetch, repeated."""
+    return pa.concat_arrays([pa.repeat(pa.scalar(f.partition[index], kind), len(f.records)) for f in fetches])
+
+
+def _text_or_bytes(values: Sequence[bytes | None]) -> tuple[pa.Array, pa.Array]:
+    """Bytes as (text, bytes): those that are UTF-8 on the left, the others on the right, null on the other side."""
+    raw = pa.array(values, pa.large_binary())
+    try:
+        return raw.cast(pa.large_string()), pa.nulls(len(raw), pa.large_binary())
+    except pa.ArrowInvalid:  # some are not UTF-8, and only now it is worth asking each of them
+        is_text = pa.array([_is_utf8(value) for value in values])
+        nothing = pa.scalar(None, pa.large_binary())
+        return pc.if_else(is_text, raw, nothing).cast(pa.large_string()), pc.if_else(is_text, nothing, raw)
+
+
+def _is_utf8(value: bytes | None) -> bool:
+    try:
+        (value or b"").decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _timestamps(values: Sequence[int]) -> pa.Array:
+    """Kafka's milliseconds as timestamps; null where the producer set none (-1)."""
+    ms = pa.array(values, pa.int64())
+    known = pc.and_(pc.greater_equal(ms, 0), pc.less_equal(ms, _LAST_TIMESTAMP))
+    return pc.if_else(known, ms, pa.scalar(None, pa.int64())).cast(pa.timestamp("ms", "UTC"))
+
+
+def _headers(headers: Sequence[Sequence[tuple[str, bytes | None]]]) -> pa.Array:
+    """One list of (key, value, value_bytes) per record, empty where it has no headers."""
+    ends = pc.cumulative_sum(pa.array([0, *(len(pairs) for pairs in headers)], pa.int32()))
+    flat: list[tuple[str, Any]] = [pair for pairs in headers for pair in pairs]
+    value, value_bytes = _text_or_bytes([value for _, value in flat])
+    struct = pa.StructArray.from_arrays(
+        [pa.array([key for key, _ in flat], pa.string()), value, value_bytes], names=["key", "value", "value_bytes"]
+    )
+    return pa.ListArray.from_arrays(ends, struct)

@@ -1,0 +1,202 @@
+"""A Faust transport that hands agents whole fetches, read from where Bronze ends.
+
+Faust's own Kafka transport hands over one event at a time, starts where the consumer group's offsets say, and reads
+aborted messages. This one is the same but for three things, each of them one method below:
+
+- an agent gets one message per partition fetch, its value a `Fetch`: all records Kafka had ready;
+- on every assignment each partition is sought to the table's watermark, its beginning if nothing has landed;
+- only committed messages are read.
+
+Group offsets are still committed, after the table, for the tools that show a consumer's lag. Nothing reads them here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, NoReturn, cast
+
+import aiokafka
+from aiokafka import TopicPartition
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from faust.transport import drivers
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, AppT, ConsumerMessage
+
+from ingest.catalog import Partition
+from ingest.errors import LevainError
+from ingest.kafka import Cluster
+from ingest.lander import Fetch, Record, missing
+
+#: Broker URLs with this scheme use this transport: `faust.App(..., broker="bronze://")`.
+SCHEME = "bronze"
+drivers.TRANSPORTS.aliases[SCHEME] = "ingest.transport:Transport"
+
+#: Bytes of one fetch: of a partition, and of all partitions together. With the agents' buffers they bound memory.
+PARTITION_FETCH_BYTES = 2 * 1024 * 1024
+FETCH_BYTES = 16 * 1024 * 1024
+
+#: How long until the group gives a dead worker's partitions to others; 6 s is the least Kafka allows by default.
+_TIMES = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 2_000, "rebalance_timeout_ms": 30_000}
+#: The embedded broker lets the first worker of a group wait for half its session time-out.
+_TIMES_EMBEDDED = {"session_timeout_ms": 2_000, "heartbeat_interval_ms": 400, "rebalance_timeout_ms": 10_000}
+
+
+class LandingApp(AppT):
+    """What the transport asks of the app it serves."""
+
+    cluster: Cluster
+    accept_missing: bool
+
+    async def watermarks(self) -> dict[Partition, int]:
+        """Where each table ends, once all that is in hand has landed."""
+        raise NotImplementedError
+
+    def end(self, reason: Exception) -> NoReturn:
+        """End the process: nothing that follows a failure here could be trusted."""
+        raise NotImplementedError
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Owns the aiokafka consumer, in a thread of its own, so that heartbeats go on while the agents work."""
+
+    app: LandingApp
+    _next: dict[TP, int]
+    """Where the next fetch of each partition starts; a new dict with each assignment, empty until it was sought."""
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+        self._next = {}
+        self._assignor = RoundRobinPartitionAssignor
+        conf = self.app.conf
+        return aiokafka.AIOKafkaConsumer(
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            bootstrap_servers=self.app.cluster.bootstrap,
+            isolation_level="read_committed",
+            # Where to read from is the tables' word; a position that Kafka does not have is an error, not a guess.
+            auto_offset_reset="none",
+            enable_auto_commit=False,
+            partition_assignment_strategy=[RoundRobinPartitionAssignor],
+            **_TIMES_EMBEDDED if self.app.cluster.pid else _TIMES,
+            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            fetch_max_bytes=FETCH_BYTES,
+            max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
+            **driver.credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
+        )
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        self._next = {}
+        await super().on_partitions_revoked(revoked)
+
+    async def _fetch_records(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> Mapping[TP, list[Fetch]]:
+        """What the partitions have ready, as partition -> one `Fetch`."""
+        positions = self._next
+        sought = active_partitions & positions.keys()
+        if not sought:
+            await asyncio.sleep(0.05)
+            return {}
+        fetched: Mapping[TP, list[Record]] = {}
+        failure: Exception | None = None
+        try:
+            fetched = await super()._fetch_records(consumer, sought, timeout, max_records)
+        except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
+            failure = error
+        if positions is not self._next:
+            return {}  # a rebalance came in between: all partitions will be sought anew, and read from there
+        if isinstance(failure, OffsetOutOfRangeError):
+            await self._skip_missing(consumer, failure.args[0])
+        elif failure is not None:
+            raise failure
+        fetches = {}
+        for tp, records in fetched.items():
+            fetch = Fetch(self.partition(tp), positions[tp], records[-1].offset + 1, records)
+            positions[tp] = fetch.end
+            fetches[tp] = [fetch]
+        return fetches
+
+    async def seek_to(self, offsets: Mapping[TP, int]) -> None:
+        """Go on reading from these offsets, in those of the partitions that are still assigned."""
+        consumer = self._ensure_consumer()
+        for tp in consumer.assignment() & offsets.keys():
+            consumer.seek(tp, offsets[tp])
+            self._next[tp] = offsets[tp]
+
+    def partition(self, tp: TP) -> Partition:
+        return self.app.cluster.alias, tp.topic, tp.partition
+
+    async def _skip_missing(self, consumer: aiokafka.AIOKafkaConsumer, lost: Mapping[TopicPartition, int]) -> None:
+        beginnings = await consumer.beginning_offsets(list(lost))
+        for tp, offset in lost.items():
+            if offset > beginnings[tp]:
+                self.app.end(
+                    LevainError(
+                        f"Topic {tp.topic}, partition {tp.partition}, has landed up to offset {offset}, where Kafka "
+                        "has not come yet: the topic was deleted and made anew, or its log was cut.",
+                        "To land what it holds now, give the cluster another alias in LEVAIN_KAFKA_CLUSTER.",
+                    )
+                )
+            if not self.app.accept_missing:
+                self.app.end(missing(self.partition(tp), offset, beginnings[tp]))
+        await self.seek_to(beginnings)
+
+
+class Consumer(driver.Consumer):
+    """Faust's consumer, in the main thread: passes fetches on, decides where reading starts."""
+
+    app: LandingApp
+    _thread: ConsumerThread
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        fetch: Fetch = record
+        message = super()._to_message(tp, fetch.records[-1])  # so that the commit of it is `fetch.end`
+        message.key, message.value = None, cast(bytes, fetch)
+        return message
+
+    async def perform_seek(self) -> None:
+        """Called by Faust after every rebalance, before anything is read: start where each table ends."""
+        try:
+            watermarks = await self.app.watermarks()
+            assigned = self.assignment()
+            beginnings = await self.earliest_offsets(*assigned) if assigned else {}
+            offsets = {tp: self._start(tp, watermarks, beginnings[tp]) for tp in assigned}
+        except Exception as error:
+            self.app.end(error)
+        self._read_offset.update(offsets)
+        await self._thread.call_thread(self._thread.seek_to, offsets)
+
+    def _start(self, tp: TP, watermarks: Mapping[Partition, int], beginning: int) -> int:
+        partition = self._thread.partition(tp)
+        offset = watermarks.get(partition, beginning)
+        if offset < beginning and not self.app.accept_missing:
+            raise missing(partition, offset, beginning)
+        return max(offset, beginning)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """The group offset to commit: past the last fetch that was acknowledged.
+
+        Fetches are acknowledged in order. Faust's own version looks for gaps between offsets, which are of no
+        meaning here, and stays at one for good.
+        """
+        acked, self._acked[tp] = self._acked[tp], []
+        self._acked_index[tp].clear()
+        return max(acked) + 1 if acked else None
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Nothing to remember: see `_new_offset`."""
+
+
+class Transport(driver.Transport):
+    """The transport of `bronze://`. Bootstrap servers come from the app's cluster, not from the URL."""
+
+    Consumer = Consumer
+    driver_version = f"levain, {driver.Transport.driver_version}"

@@ -1,0 +1,1 @@
+"""The command line and what it drives: processes, builds, accounting, generated dbt files."""

@@ -1,0 +1,256 @@
+"""The command line `levain`: each command is a thin call into one module, imported when it is needed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ingest.errors import LevainError
+
+if TYPE_CHECKING:
+    from ingest.settings import Settings
+
+app = typer.Typer(
+    name="levain",
+    help="Levain, the lakehouse starter: Kafka events to Iceberg, dbt to tested Silver and Gold.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help: the formatted one takes half a second to import
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Target(StrEnum):
+    """The engines a build runs on."""
+
+    duckdb = "duckdb"
+    spark = "spark"
+
+
+class QueryFormat(StrEnum):
+    """How `levain query` prints."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+class LedgerFormat(StrEnum):
+    """How `levain ledger` prints."""
+
+    table = "table"
+    json = "json"
+
+
+def _settings() -> Settings:
+    from ingest.settings import load_settings
+
+    return load_settings()
+
+
+@app.command()
+def demo(
+    events: Annotated[int, typer.Option(help="how many sample messages", min=1)] = 5000,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same events")] = 1,
+    faults: Annotated[str, typer.Option(help="none, all, or the name of one fault")] = "all",
+) -> None:
+    """The whole way once; leaves nothing running."""
+    from levain.demo import run
+
+    run(_settings(), events=events, seed=seed, faults=faults)
+
+
+@app.command()
+def up() -> None:
+    """Start the stack, or mend it; waits for health."""
+    from levain.stack import Stack
+
+    Stack(_settings()).up()
+
+
+@app.command()
+def down() -> None:
+    """Stop the stack; leaves no process."""
+    from levain.stack import Stack
+
+    Stack(_settings()).down()
+
+
+@app.command()
+def init() -> None:
+    """Topics and tables of every contract."""
+    from levain.stack import init as create
+
+    create(_settings())
+
+
+@app.command()
+def produce(
+    events: Annotated[int, typer.Option(help="how many messages in all", min=1)] = 1000,
+    rate: Annotated[float, typer.Option(help="messages per second; 0: as fast as the broker takes them", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same events")] = 1,
+    faults: Annotated[str, typer.Option(help="none, all, or the name of one fault")] = "none",
+    topic: Annotated[list[str] | None, typer.Option(help="only this topic; may be given again")] = None,
+) -> None:
+    """Sample events, and the truth of what was sent."""
+    from ingest.samples import produce as send
+    from levain.terminal import progress, say
+
+    settings = _settings()
+    with progress("Sending sample events") as advance:
+        truth = send(settings, events, rate, seed, faults, topic, progress=lambda done: advance(done, "", events))
+    for name, sent in sorted(truth.topics.items()):
+        say("sent", f"{sent.messages:,} to {name}")
+    say("truth", str(truth.file))
+
+
+@app.command()
+def replay(
+    topic: Annotated[str, typer.Option(help="the topic the events go into")],
+    sql: Annotated[Path, typer.Option(help="a file with a DuckDB query", dir_okay=False)],
+    rate: Annotated[float, typer.Option(help="events per second; 0: as fast as the broker takes them", min=0)] = 0,
+) -> None:
+    """The rows of a query over any file, as events."""
+    from ingest.replay import replay as send
+    from levain.terminal import progress, say
+
+    with progress("Sending rows") as advance:
+        sent = send(_settings(), topic, sql, rate, progress=lambda done: advance(done, "", 0))
+    say("sent", f"{sent:,} events to {topic}")
+
+
+@app.command()
+def build(
+    target: Annotated[Target, typer.Option(help="the engine")] = Target.duckdb,
+    full_refresh: Annotated[bool, typer.Option("--full-refresh", help="build every table anew")] = False,
+    audit: Annotated[bool, typer.Option("--audit", help="test every row, not only those of this build")] = False,
+    select: Annotated[str, typer.Option(help="dbt selection; empty: everything")] = "",
+) -> None:
+    """Bronze to Silver to Gold, with every test."""
+    from levain.warehouse import build as run
+
+    run(_settings(), target=target.value, full_refresh=full_refresh, audit=audit, select=select)
+
+
+@app.command()
+def show() -> None:
+    """Row counts, verdicts, freshness."""
+    from levain.warehouse import show as run
+
+    run(_settings())
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help='for example "select * from gold.mart_top_products limit 10"')],
+    format: Annotated[QueryFormat, typer.Option(help="how to print the rows")] = QueryFormat.table,
+) -> None:
+    """SQL on the built tables; reads only."""
+    from levain.warehouse import query as run
+
+    run(_settings(), sql, format=format.value)
+
+
+@app.command()
+def ledger(
+    format: Annotated[LedgerFormat, typer.Option(help="how to print it")] = LedgerFormat.table,
+) -> None:
+    """Account for every message; exit code 1 if it fails."""
+    from levain.ledger import print_ledger
+
+    if not print_ledger(_settings(), format=format.value):
+        raise typer.Exit(1)
+
+
+@app.command()
+def docs(
+    port: Annotated[int, typer.Option(help="where to serve; 0: any free port", min=0, max=65535)] = 8580,
+    serve: Annotated[bool, typer.Option("--serve/--no-serve", help="serve the pages until Ctrl-C")] = True,
+) -> None:
+    """Docs with column lineage, served; works offline."""
+    from levain.warehouse import docs as run
+
+    run(_settings(), port=port, serve=serve)
+
+
+@app.command()
+def clean(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
+) -> None:
+    """Remove all state: lake, warehouse, logs."""
+    from levain.stack import clean as remove
+
+    remove(_settings(), yes=yes)
+
+
+@app.command()
+def doctor() -> None:
+    """Check the machine, and say what to do."""
+    from levain.doctor import run
+
+    if not run(_settings()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def parity() -> None:
+    """Build on both engines, compare value for value."""
+    from levain.parity import run
+
+    if not run(_settings()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def generate(
+    check: Annotated[bool, typer.Option("--check", help="write nothing; exit with 1 if a file is stale")] = False,
+) -> None:
+    """Write the dbt files that follow from contracts."""
+    from levain.codegen import generate as run
+    from levain.terminal import say
+
+    written = run(check=check)
+    for path in written:
+        say("written", str(path))
+    if not written:
+        say("generate", "every generated file is what the contracts say")
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is two lines on stderr and exit code 1."""
+    try:
+        app()
+    except LevainError as error:
+        _fail(error.message, error.hint)
+    except BrokenPipeError:
+        # The reader of our output went away (`levain query ... | head`): not an error, and nothing more to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        hints = {
+            errno.ENOSPC: "Free some disk space, then run the command again.",
+            errno.EACCES: "Check who owns it, or set LEVAIN_HOME to a folder you may write.",
+            errno.EPERM: "Check who owns it, or set LEVAIN_HOME to a folder you may write.",
+            errno.EROFS: "Set LEVAIN_HOME to a folder you may write.",
+            errno.ENOTDIR: "Set LEVAIN_HOME to a folder.",
+        }
+        if error.errno not in hints:
+            raise
+        place = f": {Path(os.fsdecode(error.filename))}" if isinstance(error.filename, (str, bytes)) else ""
+        _fail(f"{error.strerror}{place}", hints[error.errno])
+
+
+def _fail(message: str, hint: str) -> None:
+    sys.stderr.write(message.strip() + "\n" + (hint.strip() + "\n" if hint else ""))
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""`levain demo`: the whole way of a message once, on this machine, and the numbers at its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ingest.errors import LevainError
+from ingest.settings import Settings
+from levain import processes
+from levain.stack import Stack, unlanded
+from levain.terminal import console, errors, progress, say, show_table
+from levain.warehouse import VERDICTS, build, parse, reader, rows_of, verdict_counts
+
+LANDING_SECONDS = 60.0
+"""How long the worker may take to land the sample events."""
+
+
+def run(settings: Settings, *, events: int, seed: int, faults: str) -> None:
+    """Start the stack unless it runs, send sample events, land and build them, and print what became of them.
+
+    What was started here is stopped again, whatever happens.
+
+    Raises:
+        LevainError: one of the steps failed; see `Stack.up`, `samples.produce`, `warehouse.build`.
+    """
+    from ingest.samples import produce
+
+    began = time.monotonic()
+    stack = Stack(settings)
+    ours = not stack.running
+    pool = ThreadPoolExecutor(max_workers=1)
+    try:
+        stack.up(any_port=True, wait_for_worker=False)
+        # dbt takes seconds to read the project: it does while the worker waits for its partitions.
+        project = pool.submit(parse, settings)
+        with progress("Sending sample events") as advance:
+            truth = produce(settings, events, 0, seed, faults, progress=lambda done: advance(done, "", events))
+        say("sent", f"{events:,} sample events, some of them faulty on purpose; what must become of each: {truth.file}")
+        stack.wait_for_worker()
+        _wait_until_landed(settings, stack)
+        build(settings, manifest=project.result())
+        _summary(settings)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        if ours:
+            stack.down()
+    _next(settings, time.monotonic() - began, ours)
+
+
+def _wait_until_landed(settings: Settings, stack: Stack) -> None:
+    deadline = time.monotonic() + LANDING_SECONDS
+    with errors.status("Waiting until every message is in Bronze"):
+        while missing := unlanded(settings):
+            worker = processes.read(stack.worker_file)
+            left = sum(missing.values())
+            if worker is None or not worker.alive:
+                raise LevainError(
+                    f"The worker ended before {left} messages had landed. Last lines of its log:\n"
+                    f"{processes.last_lines(stack.worker_log)}",
+                    f"Whole log: {stack.worker_log}",
+                )
+            if time.monotonic() > deadline:
+                raise LevainError(
+                    f"{left} messages did not land within {LANDING_SECONDS:.0f} s.", f"See {stack.worker_log}."
+                )
+            time.sleep(0.2)
+    say("landed", "every message is in Bronze")
+
+
+def _summary(settings: Settings) -> None:
+    with reader(settings) as connection:
+        verdicts = verdict_counts(connection)
+        best = rows_of(
+            connection,
+            "gold",
+            "mart_top_products",
+            """
+            select product_name, category, cast(sum(units) as bigint) as units, sum(net_amount) as net_amount
+            from {} group by product_name, category order by net_amount desc, product_name limit 10
+            """,
+        )
+    show_table("\nWhat became of each message", ("topic", *VERDICTS, "messages"), _with_sum(verdicts))
+    if best:
+        rows = [(name, category, units, f"{amount:,.2f}") for name, category, units, amount in best[1]]
+        show_table("\nBest-selling products", ("product", "category", "units", "net amount, euros"), rows)
+    console.print()
+
+
+def _with_sum(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [*rows, ("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:]))] if rows else []
+
+
+def _next(settings: Settings, seconds: float, stopped: bool) -> None:
+    say("done", f"in {seconds:.0f} s; the tables are in {settings.root}{', nothing is left running' * stopped}")
+    for command, purpose in (
+        ("show", "row counts, verdicts, freshness"),
+        ("ledger", "every message accounted for, by partition"),
+        ('query "select * from gold.mart_top_products limit 5"', "any table"),
+        ("docs", "every table described, with column lineage"),
+        ("up", "start the stack and keep it running"),
+    ):
+        console.print(f"  .venv/bin/levain {command:<54} {purpose}", markup=False)

@@ -1,0 +1,471 @@
+"""The warehouse: dbt run in this process, and what reads the tables it built.
+
+One build at a time: `run/build.lock` is held from the first statement to the last. DuckDB's own lock keeps readers out
+of the file meanwhile; that is told as what it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import logging
+import os
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from ingest.contracts import load_contracts
+from ingest.errors import LevainError
+from ingest.settings import PROJECT_ROOT, Settings
+from levain.terminal import errors, progress, say, show_table
+
+if TYPE_CHECKING:
+    from dbt.cli.main import dbtRunnerResult
+    from dbt.contracts.graph.manifest import Manifest
+    from dbt_common.events.base_types import EventMsg
+
+LOCK_SECONDS = 5.0
+"""How long a second build, or a reader, waits for the build that runs."""
+
+_LOCKED = re.compile(r"Could not set lock on file.*?held in (?P<program>.+?) \(PID (?P<pid>\d+)\)", re.DOTALL)
+
+BRONZE_HINT = "`levain init` creates topics and tables; `levain up` starts what lands events in them."
+
+
+def build(
+    settings: Settings,
+    target: str = "duckdb",
+    *,
+    full_refresh: bool = False,
+    audit: bool = False,
+    select: str = "",
+    manifest: Manifest | None = None,
+) -> None:
+    """Build and test every model, or those of a dbt selection.
+
+    Args:
+        settings: which home.
+        target: `duckdb` or `spark`.
+        full_refresh: build every table anew, from all of Bronze.
+        audit: tests read every row, not only those of this build.
+        select: dbt selection; empty: everything.
+        manifest: the project as `parse` read it; None: read it first.
+
+    Raises:
+        LevainError: Bronze has no tables, another build runs, a model cannot be built, a test fails.
+    """
+    check_bronze(settings)
+    if target == "spark":
+        from levain.spark import prepare
+
+        prepare()
+    arguments = ["build", "--target", target]
+    arguments += ["--full-refresh"] if full_refresh else []
+    arguments += ["--vars", json.dumps({"audit": True})] if audit else []
+    arguments += ["--select", *select.split()] if select else []
+    began = time.monotonic()
+    with build_lock(settings):
+        result = run_dbt(settings, arguments, "Building", manifest)
+    done = Counter(_PLURAL.get(str(each.node.resource_type), "other nodes") for each in result.results)
+    counts = ", ".join(f"{done[kind]} {kind}" for kind in _PLURAL.values() if done[kind])
+    say("build", f"{counts or 'nothing to do'} in {time.monotonic() - began:.1f} s")
+
+
+def parse(settings: Settings, target: str = "duckdb") -> Manifest:
+    """Read the project, for a build that follows in this process.
+
+    Raises:
+        LevainError: the project has an error.
+    """
+    manifest: Manifest = run_dbt(settings, ["parse", "--target", target], "")
+    return manifest
+
+
+def run_dbt(settings: Settings, arguments: Sequence[str], title: str, manifest: Manifest | None = None) -> Any:
+    """Run one dbt command in this process; all that it writes goes below the home.
+
+    Args:
+        settings: which home.
+        arguments: as on dbt's command line.
+        title: of the progress display; empty: none.
+        manifest: the project, if it was read before.
+
+    Returns:
+        what dbt's own runner gives as the command's result.
+
+    Raises:
+        LevainError: dbt failed; says at which node, and why.
+    """
+    os.environ |= {
+        "LEVAIN_HOME": str(settings.root),
+        "DBT_PROFILES_DIR": str(PROJECT_ROOT / "profiles"),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "DO_NOT_TRACK": "1",
+        "LEVAIN_SPARK_JARS": os.environ.get("LEVAIN_SPARK_JARS", str(PROJECT_ROOT / ".cache" / "spark-jars")),
+    }
+    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    places = ["--project-dir", str(PROJECT_ROOT), "--target-path", str(settings.root / "target")]
+    places += ["--log-path", str(settings.run_dir), "--quiet", "--log-level", "none", "--log-level-file", "info"]
+    places += ["--no-use-colors", "--no-use-colors-file"]
+    with progress(title) as advance:
+        from dbt.cli.main import dbtRunner  # takes two seconds: the display is there before
+
+        from levain.duckdb_plugin import release
+
+        try:
+            outcome = dbtRunner(manifest=manifest, callbacks=[_reporter(advance)]).invoke([*arguments, *places])
+        finally:
+            release()
+    _raise_if_failed(settings, outcome)
+    return outcome.result
+
+
+@contextmanager
+def build_lock(settings: Settings) -> Iterator[None]:
+    """Hold the build lock; waits a little for a build that is about to end.
+
+    Raises:
+        LevainError: another build holds it; says which process, and since when.
+    """
+    path = settings.run_dir / "build.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    file.seek(0)
+                    raise LevainError(
+                        f"Another build is running: {file.read().strip() or 'it has just begun'}.",
+                        "Run this again when it has ended.",
+                    ) from None
+                time.sleep(0.2)
+        file.truncate(0)
+        file.write(f"pid {os.getpid()}, since {datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}")
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def check_bronze(settings: Settings) -> list[tuple[str, str]]:
+    """Every contract's Bronze table with the location of its metadata.
+
+    Raises:
+        LevainError: one is missing.
+    """
+    from levain.duckdb_plugin import bronze_tables
+
+    found = bronze_tables(settings)
+    missing = sorted({contract.table for contract in load_contracts().values()} - {name for name, _ in found})
+    if missing:
+        raise LevainError(f"Bronze has no table {', '.join(missing)}.", BRONZE_HINT)
+    return found
+
+
+@contextmanager
+def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to the built tables that only reads, with the Iceberg reader loaded.
+
+    Raises:
+        LevainError: nothing was built yet, a build writes the file, or it cannot be read.
+    """
+    path = settings.duckdb_file
+    if not path.exists():
+        raise LevainError(f"Nothing was built yet: there is no {path}.", "Build the tables with `levain build`.")
+    from levain.duckdb_plugin import load_extensions
+
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            connection = duckdb.connect(str(path), read_only=True)
+            break
+        except duckdb.IOException as error:
+            lock = locked(str(error), path)
+            if lock is None:
+                raise LevainError(
+                    f"{path} cannot be read: {_one_line(error)}",
+                    "Remove it and run `levain build`: it is made anew from Bronze.",
+                ) from error
+            if time.monotonic() > deadline:
+                raise lock from error
+            time.sleep(0.2)
+    try:
+        connection.execute("set TimeZone = 'UTC'")
+        load_extensions(connection)
+        yield connection
+    finally:
+        connection.close()
+
+
+def locked(text: str, path: Path) -> LevainError | None:
+    """DuckDB's message that its file is locked, in our words; None if the text is no such message."""
+    match = _LOCKED.search(text)
+    if match is None:
+        return None
+    return LevainError(
+        f"{path} is being used by {Path(match['program']).name} (pid {match['pid']}): while a build writes, nobody "
+        "reads, and while somebody reads, no build writes.",
+        "Run this again when that has ended.",
+    )
+
+
+def query(settings: Settings, sql: str, format: str = "table") -> None:
+    """Print the rows of one SELECT.
+
+    Args:
+        settings: which home.
+        sql: one statement that only reads.
+        format: `table`, `json` (a list of objects) or `csv` (with a header).
+
+    Raises:
+        LevainError: it is not one reading statement, it cannot be run, or see `reader`.
+    """
+    with reader(settings) as connection:
+        try:
+            statements = connection.extract_statements(sql)
+        except duckdb.Error as error:
+            raise LevainError(f"The query cannot be read: {_one_line(error)}", "Correct it.") from error
+        reading = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+        if len(statements) != 1 or statements[0].type not in reading:
+            what = ", ".join(statement.type.name for statement in statements) or "nothing"
+            raise LevainError(f"`levain query` takes one SELECT; this is {what}.", "Tables change only by a build.")
+        try:
+            cursor = connection.execute(statements[0])
+            columns = [column[0] for column in cursor.description or []]
+            rows = cursor.fetchall()
+        except duckdb.Error as error:
+            raise LevainError(
+                f"The query cannot be run: {_one_line(error)}",
+                '`levain query "select table_schema, table_name from information_schema.tables order by all"` '
+                "lists the tables.",
+            ) from error
+    if format == "json":
+        print(json.dumps([dict(zip(columns, map(_plain, row), strict=True)) for row in rows], ensure_ascii=False))
+    elif format == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([value if isinstance(value, Decimal) else _plain(value) for value in row] for row in rows)
+    else:
+        show_table("", columns, rows)
+
+
+def show(settings: Settings) -> None:
+    """Print row counts of Bronze, Silver and Gold, verdicts per topic, and how fresh each topic is.
+
+    Raises:
+        LevainError: the catalog cannot be opened, or see `reader`.
+    """
+    counted = [("bronze", name, rows) for name, rows in bronze_rows(settings)]
+    if not counted:
+        raise LevainError("Bronze has no tables.", BRONZE_HINT)
+    if not settings.duckdb_file.exists():
+        show_table("Rows", ("layer", "table", "rows"), counted)
+        say("silver", "and gold were not built yet: `levain build`")
+        return
+    with reader(settings) as connection:
+        names = connection.execute(
+            """
+            select table_schema, table_name from information_schema.tables
+            where table_schema in ('silver', 'gold') and table_name not like 'int~_%' escape '~'
+            order by table_schema desc, table_name
+            """
+        ).fetchall()
+        for schema, name in names:
+            counted.append((schema, name, _one(connection, f'select count(*) from {schema}."{name}"')))
+        verdicts = verdict_counts(connection)
+        fresh = rows_of(connection, "quality", "quality_freshness", "select * from {} order by topic")
+    show_table("Rows", ("layer", "table", "rows"), counted)
+    if verdicts:
+        show_table("\nMessages by verdict", ("topic", *VERDICTS, "messages"), verdicts)
+    if fresh:
+        columns, rows = fresh
+        show_table("\nFreshness (UTC)", columns, [[_short(value) for value in row] for row in rows])
+
+
+VERDICTS = ("accepted", "duplicate", "conflict", "rejected", "held")
+
+
+def verdict_counts(connection: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
+    """Per topic: its messages of each of `VERDICTS`, and how many in all; empty before the first build."""
+    sums = ", ".join(f"cast(sum({name}) as bigint)" for name in (*VERDICTS, "messages"))
+    found = rows_of(
+        connection, "quality", "quality_messages", f"select topic, {sums} from {{}} group by topic order by topic"
+    )
+    return found[1] if found else []
+
+
+def rows_of(
+    connection: duckdb.DuckDBPyConnection, schema: str, name: str, sql: str
+) -> tuple[list[str], list[tuple[Any, ...]]] | None:
+    """Columns and rows of a query over one table, `{}` in its text; None if the table was not built yet."""
+    there = _one(
+        connection,
+        f"select count(*) from information_schema.tables where table_schema = '{schema}' and table_name = '{name}'",
+    )
+    if not there:
+        return None
+    cursor = connection.execute(sql.format(f"{schema}.{name}"))
+    return [column[0] for column in cursor.description or []], cursor.fetchall()
+
+
+def bronze_rows(settings: Settings) -> list[tuple[str, int]]:
+    """Each Bronze table with its number of rows, from the Iceberg snapshot's own totals."""
+    from ingest.catalog import NAMESPACE, open_catalog
+
+    catalog = open_catalog(settings)
+    if not catalog.namespace_exists(NAMESPACE):
+        return []
+    counted = []
+    for identifier in sorted(catalog.list_tables(NAMESPACE)):
+        snapshot = catalog.load_table(identifier).current_snapshot()
+        total = snapshot.summary["total-records"] if snapshot and snapshot.summary else None
+        counted.append((identifier[-1], int(total or 0)))
+    return counted
+
+
+def docs(settings: Settings, *, port: int, serve: bool) -> None:
+    """Write dbt's docs and the column lineage below `target/`, and serve them until Ctrl-C.
+
+    Raises:
+        LevainError: nothing was built yet, dbt fails, or the port is taken.
+    """
+    if not settings.duckdb_file.exists():
+        raise LevainError("Nothing was built yet, so there is nothing to document.", "Build it with `levain build`.")
+    target = settings.root / "target"
+    with build_lock(settings):
+        run_dbt(settings, ["docs", "generate", "--static"], "Writing the docs")
+    pages = target / "site"
+    pages.mkdir(exist_ok=True)
+    (target / "static_index.html").replace(pages / "index.html")
+    with errors.status("Tracing columns"):
+        _lineage(target, pages)
+    say("docs", str(pages / "index.html"))
+    say("lineage", str(pages / "lineage" / "index.html"))
+    if not serve:
+        return
+    from functools import partial
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing: each page's request is not news."""
+
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), partial(Quiet, directory=str(pages)))
+    except OSError as error:
+        raise LevainError(f"Port {port} cannot be used: {error.strerror}.", "Choose another: `--port 0`.") from error
+    with server:
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        say("serving", f"{address}/ and {address}/lineage/ until Ctrl-C")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            say("docs", "stopped")
+
+
+def _lineage(target: Path, pages: Path) -> None:
+    """Column lineage as one page that needs no network."""
+    from dbt_colibri.lineage_extractor.extractor import DbtColumnLineageExtractor
+    from dbt_colibri.report.generator import DbtColibriReportGenerator
+
+    logging.getLogger("colibri").setLevel(logging.ERROR)
+    extractor = DbtColumnLineageExtractor(str(target / "manifest.json"), str(target / "catalog.json"))
+    DbtColibriReportGenerator(extractor, disable_telemetry=True).generate_report(output_dir=str(pages / "lineage"))
+
+
+def _reporter(advance: Callable[[int, str, int], None]) -> Callable[[EventMsg], None]:
+    """A callback for dbt's events that moves the progress display."""
+    total = done = 0
+
+    def report(event: EventMsg) -> None:
+        nonlocal total, done
+        name = event.info.name
+        if name == "ConcurrencyLine":
+            total = int(event.data.node_count)
+        elif name == "NodeFinished":
+            done += 1
+        elif name != "NodeStart":
+            return
+        advance(done, getattr(getattr(event.data, "node_info", None), "node_name", ""), total)
+
+    return report
+
+
+_PLURAL = {"seed": "seeds", "snapshot": "snapshots", "model": "models", "unit_test": "unit tests", "test": "tests"}
+
+_FAILED = ("error", "fail", "runtime error", "partial success")
+
+
+def _raise_if_failed(settings: Settings, outcome: dbtRunnerResult) -> None:
+    log = settings.run_dir / "dbt.log"
+    if outcome.exception is not None:
+        text = str(outcome.exception)
+        raise locked(text, settings.duckdb_file) or LevainError(f"dbt stopped: {text.strip()}", f"Whole log: {log}")
+    if outcome.success:
+        return
+    failed: list[str] = []
+    results = getattr(outcome.result, "results", [])
+    for each in results:
+        if str(each.status) not in _FAILED:
+            continue
+        text = str(each.message or each.status).strip()
+        lock = locked(text, settings.duckdb_file)
+        if lock is not None:
+            raise lock
+        lines = "\n".join(f"    {line}" for line in text.splitlines()[:12])
+        node = each.node
+        failed.append(f"  {node.resource_type} {node.name} ({node.original_file_path}): {each.status}\n{lines}")
+    skipped = sum(str(each.status) == "skipped" for each in results)
+    more = f"; {skipped} that need them were skipped" if skipped else ""
+    raise LevainError(
+        "\n".join([f"{len(failed)} of the build's nodes failed{more}.", *failed]),
+        f"Mend the model or the data it names, then build again. Whole log: {log}",
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON and CSV write it: timestamps and dates in ISO 8601, decimals as numbers, bytes in hex."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case datetime() | date():
+            return value.isoformat()
+        case bytes():
+            return value.hex()
+        case dict():
+            return {str(key): _plain(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_plain(each) for each in value]
+        case timedelta():
+            return value.total_seconds()
+        case _:
+            return str(value)
+
+
+def _short(value: Any) -> Any:
+    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else value
+
+
+def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
+    row = connection.execute(sql).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _one_line(error: Exception) -> str:
+    """DuckDB's message without the excerpt of the query below it."""
+    return " ".join(str(error).partition("\n\nLINE ")[0].split())

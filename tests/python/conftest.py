@@ -1,0 +1,41 @@
+"""Fixtures that more than one module of tests uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import kafka_broker
+import pytest
+from kafka_broker import Broker
+
+from ingest.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own LEVAIN_* variables must not reach a test."""
+    import os
+
+    for name in [name for name in os.environ if name.startswith("LEVAIN_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings with a home of the test's own, and nothing else set."""
+    return Settings(home=tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """Apache Kafka, shared by all tests of the run: topics keep what earlier tests sent."""
+    with kafka_broker.apache_kafka(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
+@pytest.fixture
+def embedded_broker(tmp_path: Path) -> Iterator[Broker]:
+    """An embedded broker of the test's own."""
+    with kafka_broker.embedded(tmp_path) as broker:
+        yield broker

@@ -1,0 +1,331 @@
+"""The command line, run as its users run it."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from kafka_broker import free_port
+
+from levain import processes
+
+EVENTS = 700
+
+
+def levain(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command with a home, and with no other setting but those given."""
+    return subprocess.run(
+        command(*arguments), env=environment(home, variables), capture_output=True, text=True, check=False, timeout=240
+    )
+
+
+def command(*arguments: str) -> list[str]:
+    return [str(Path(sys.executable).with_name("levain")), *arguments]
+
+
+def environment(home: Path, variables: Mapping[str, str]) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("LEVAIN_", "DBT_"))}
+    return {**clean, "LEVAIN_HOME": str(home), "NO_COLOR": "1", **variables}
+
+
+def living(home: Path) -> list[str]:
+    """Command lines of processes that work for a home."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            settings = (process / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if f"LEVAIN_HOME={home}".encode() in settings:
+            found.append(processes.command_line(int(process.name)))
+    return found
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A home in which the demo has run, with its port taken, and what it said."""
+    home = tmp_path_factory.mktemp("demo") / "home"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        return home, levain(home, "demo", "--events", str(EVENTS), LEVAIN_BROKER_PORT=port)
+
+
+@pytest.fixture
+def home(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> Path:
+    return demo[0]
+
+
+def test_help_loads_none_of_the_heavy_parts() -> None:
+    heavy = ("dbt", "duckdb", "faust", "pyiceberg", "pyarrow", "confluent_kafka", "pydantic", "rich")
+    code = f"import sys, levain.cli\ntry: levain.cli.app(['--help'])\nfinally: print(set(sys.modules) & {set(heavy)})"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.stdout.endswith("set()\n"), ran.stdout
+    assert "ledger" in ran.stdout
+
+
+def test_the_demo_says_what_became_of_each_message(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    home, ran = demo
+    assert ran.returncode == 0, ran.stderr
+    assert "is taken by" in ran.stderr, "it goes on with another port"
+    assert "Best-selling products" in ran.stdout and "levain ledger" in ran.stdout
+    (truth,) = [json.loads(path.read_text()) for path in (home / "truth").iterdir()]
+    said = {line.split()[0]: line.split()[1:] for line in ran.stdout.splitlines() if line.strip()}
+    for topic, expected in truth["topics"].items():
+        counts = [*expected["verdicts"].values(), expected["messages"]]
+        assert said[topic] == [f"{count:,}" for count in counts], topic
+
+
+def test_the_demo_leaves_nothing_running(home: Path) -> None:
+    assert living(home) == []
+    assert not (home / "run" / "broker.json").exists() and not (home / "run" / "worker.json").exists()
+
+
+@pytest.mark.full
+def test_a_second_demo_adds_to_the_first(home: Path) -> None:
+    ran = levain(home, "demo", "--events", "100", "--seed", "7", LEVAIN_BROKER_PORT=str(free_port()))
+    assert ran.returncode == 0, ran.stderr
+    ledger = json.loads(levain(home, "ledger", "--format", "json").stdout)
+    assert {line["kafka_cluster"] for line in ledger["partitions"]} == {"embedded-1", "embedded-2"}
+    assert sum(line["messages"] for line in ledger["partitions"]) == EVENTS + 100, "each start has its own offsets"
+    assert ledger["adds_up"]
+
+
+def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with subprocess.Popen(
+        command("demo"),
+        env=environment(home, {"LEVAIN_BROKER_PORT": str(free_port())}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as demo:
+        deadline = time.monotonic() + 60
+        while not (home / "run" / "worker.json").exists():
+            assert time.monotonic() < deadline and demo.poll() is None
+            time.sleep(0.1)
+        demo.send_signal(signal.SIGINT)
+        said, _ = demo.communicate(timeout=90)
+    assert demo.returncode not in (0, None)
+    assert "Traceback" not in said
+    assert living(home) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (["query", "select 1"], "Nothing was built yet", "levain build"),
+        (["show"], "Bronze has no tables", "levain init"),
+        (["ledger"], "Nothing was built yet", "levain build"),
+        (["build"], "Bronze has no table", "levain init"),
+        (["docs", "--no-serve"], "Nothing was built yet", "levain build"),
+        (["init"], "No Kafka broker is running", "levain up"),
+        (["produce", "--events", "5"], "No Kafka broker is running", "levain up"),
+        (["produce", "--faults", "unheard-of"], "unheard-of", "none"),
+        (["produce", "--topic", "unheard-of"], "unheard-of", "sales-events"),
+        (["replay", "--topic", "sales-events", "--sql", "nowhere.sql"], "nowhere.sql", ""),
+    ],
+)
+def test_what_a_user_can_mend_is_said_in_two_lines(
+    tmp_path: Path, arguments: list[str], message: str, hint: str
+) -> None:
+    ran = levain(tmp_path / "home", *arguments)
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    lines = ran.stderr.splitlines()
+    assert len(lines) == 2, ran.stderr
+    assert message in lines[0] and hint in lines[1]
+
+
+def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    ran = levain(tmp_path / "home", "show", LEVAIN_BROKER_PORT="high", LEVAIN_CATALOG_TYPE="paper")
+    assert ran.returncode == 1
+    assert "LEVAIN_BROKER_PORT" in ran.stderr and "LEVAIN_CATALOG_TYPE" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("arguments", [["up"], ["init"], ["build"], ["produce"]])
+def test_a_home_that_cannot_be_made_is_said(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "file").write_text("")
+    ran = levain(tmp_path / "file" / "home", *arguments)
+    assert ran.returncode == 1
+    assert "Traceback" not in ran.stderr and len(ran.stderr.splitlines()) == 2, ran.stderr
+
+
+def test_query_prints_tables_json_and_csv(home: Path) -> None:
+    columns = "topic, sum(messages) as messages, 1.50 as price, null as nothing"
+    sql = f"select {columns} from quality.quality_messages group by topic order by topic"
+    rows = json.loads(levain(home, "query", sql, "--format", "json").stdout)
+    assert [row["topic"] for row in rows] == ["product-changes", "sales-events", "store-extracts", "ventes_stream"]
+    assert rows[0] == {"topic": "product-changes", "messages": rows[0]["messages"], "price": 1.5, "nothing": None}
+    lines = list(csv.reader(io.StringIO(levain(home, "query", sql, "--format", "csv").stdout)))
+    assert lines[0] == ["topic", "messages", "price", "nothing"]
+    assert lines[1] == ["product-changes", str(rows[0]["messages"]), "1.50", ""]
+    table = levain(home, "query", sql).stdout.splitlines()
+    assert table[0].split() == lines[0]
+    assert table[1].split()[0] == "product-changes"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "delete from gold.fct_sales",
+        "create table gold.mine as select 1",
+        "select 1; drop table gold.fct_sales",
+        "copy gold.fct_sales to 'fct.csv'",
+        "attach 'other.duckdb'",
+        "",
+    ],
+)
+def test_query_only_reads(home: Path, sql: str) -> None:
+    ran = levain(home, "query", sql)
+    assert ran.returncode == 1
+    assert "takes one SELECT" in ran.stderr
+
+
+def test_query_says_what_is_wrong_with_it(home: Path) -> None:
+    ran = levain(home, "query", "select * from gold.nowhere")
+    assert ran.returncode == 1
+    assert "nowhere" in ran.stderr.splitlines()[0] and len(ran.stderr.splitlines()) == 2
+
+
+def test_a_reader_that_goes_away_is_no_error(home: Path) -> None:
+    ran = subprocess.run(
+        f"{command()[0]} query 'select * from gold.dim_calendar' --format csv | head -1",
+        shell=True,
+        env=environment(home, {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stderr == ""
+    assert len(ran.stdout.splitlines()) == 1
+
+
+def test_show_counts_each_layer(home: Path) -> None:
+    shown = levain(home, "show").stdout
+    for name in ("bronze  sales_events", "silver  silver_sales_events", "gold    fct_sales"):
+        assert name in shown
+    assert "Messages by verdict" in shown and "Freshness" in shown
+    assert "int_" not in shown
+
+
+def test_a_second_build_says_who_builds(home: Path) -> None:
+    with (home / "run" / "build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("pid 4711, since noon")
+        lock.flush()
+        ran = levain(home, "build")
+    assert ran.returncode == 1
+    assert "Another build is running: pid 4711, since noon" in ran.stderr
+
+
+def test_readers_and_writers_of_a_locked_file_say_who_has_it(home: Path) -> None:
+    hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(home / "levain.duckdb")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        try:
+            assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+            for arguments in (["query", "select 1"], ["build"]):
+                ran = levain(home, *arguments)
+                assert ran.returncode == 1, arguments
+                assert f"(pid {holder.pid})" in ran.stderr and "Traceback" not in ran.stderr, ran.stderr
+        finally:
+            holder.kill()
+
+
+def test_a_failing_test_fails_the_build_with_its_name(home: Path, keep: Callable[[str], None]) -> None:
+    keep("update silver.int_sales_events__verdicts set event_id = null where verdict = 'accepted'")
+    ran = levain(home, "build", "--audit")
+    assert ran.returncode == 1
+    assert "of the build's nodes failed" in ran.stderr and "sales_events" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.fixture
+def keep(home: Path) -> Callable[[str], None]:
+    """Runs SQL on the built tables; the tests after this one get them back by a full refresh."""
+    import duckdb
+
+    def run(sql: str) -> None:
+        with duckdb.connect(str(home / "levain.duckdb")) as connection:
+            connection.execute(sql)
+
+    return run
+
+
+def test_a_full_refresh_mends_the_tables(home: Path) -> None:
+    ran = levain(home, "build", "--full-refresh", "--audit")
+    assert ran.returncode == 0, ran.stderr
+    assert "tests in" in ran.stdout
+    assert levain(home, "ledger").returncode == 0
+
+
+def test_the_ledger_fails_with_the_line_that_does_not_add_up(home: Path, keep: Callable[[str], None]) -> None:
+    keep(
+        "delete from silver.int_sales_events__verdicts where topic = 'sales-events' and kafka_cluster = 'embedded-1' "
+        "and partition = 0 and kafka_offset = 0"
+    )
+    ran = levain(home, "ledger", "--format", "json")
+    assert ran.returncode == 1
+    assert "Does not add up: embedded-1, sales-events, partition 0" in ran.stderr
+    assert json.loads(ran.stdout)["adds_up"] is False
+
+
+def test_docs_work_without_a_network(home: Path) -> None:
+    ran = levain(home, "docs", "--no-serve")
+    assert ran.returncode == 0, ran.stderr
+    site = home / "target" / "site"
+    assert "fct_sales" in (site / "index.html").read_text()
+    lineage = json.loads((site / "lineage" / "colibri-manifest.json").read_text())
+    assert "net_amount" in json.dumps(lineage["nodes"]["model.levain.fct_sales"]["columns"])
+    for page in (site / "index.html", site / "lineage" / "index.html"):
+        assert not re.findall(r"<(?:script|link)[^>]+(?:src|href)=.https?:", page.read_text()), page
+
+
+def test_nothing_is_written_outside_the_home(home: Path) -> None:
+    project = Path(__file__).parents[2]
+    assert not (project / "target").exists()
+
+
+def test_doctor_finds_what_is_wrong(tmp_path: Path) -> None:
+    ran = levain(tmp_path / "home", "doctor", LEVAIN_BROKER_PORT=str(free_port()))
+    assert ran.returncode == 0, ran.stdout
+    assert "fail" not in ran.stdout and "Python" in ran.stdout
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ran = levain(tmp_path / "home", "doctor", LEVAIN_BROKER_PORT=port)
+        assert f"port {port} of the embedded broker is taken by" in ran.stdout
+        unreachable = levain(tmp_path / "home", "doctor", LEVAIN_CATALOG_URI=f"sqlite:///{tmp_path}/no/such/folder.db")
+    assert unreachable.returncode == 1
+    assert "cannot be opened" in unreachable.stdout
+
+
+def test_clean_asks_first(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "levain.duckdb").write_text("")
+    ran = subprocess.run(
+        command("clean"),
+        env=environment(home, {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1 and "--yes" in ran.stderr
+    assert (home / "levain.duckdb").exists()
+    assert levain(home, "clean", "--yes").returncode == 0
+    assert list(home.iterdir()) == []

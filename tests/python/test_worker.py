@@ -1,0 +1,443 @@
+"""The worker against real brokers: what it says is not believed, each test reads the tables.
+
+Topics are shared by the tests of one run. So what must be in Bronze is asked of Kafka itself each time, by another
+client: every committed message from the first to the last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from kafka_broker import ROOT, Broker
+from pyiceberg.table import Table
+
+from ingest import kafka
+from ingest.catalog import ensure_table, open_catalog, watermarks
+from ingest.contracts import contract_for, load_contracts
+from ingest.lander import covered_ranges
+from ingest.settings import Settings
+
+SALES, CHANGES, VENTES = "sales-events", "product-changes", "ventes_stream"
+Rows = dict[tuple[int, int], tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]]
+"""(partition, offset) -> key, value, headers"""
+
+
+class Worker:
+    """A `faust -A ingest.app worker` as it is typed, in a process of its own."""
+
+    def __init__(self, home: Path, log: Path, **environment: str) -> None:
+        self.log = log
+        command = [sys.executable, "-m", "faust", "-A", "ingest.app", "worker", "-l", "info"]
+        variables = {"PATH": os.environ["PATH"], "HOME": str(home), "LEVAIN_HOME": str(home), **environment}
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output, stderr=subprocess.STDOUT)
+
+    def wait(self, seconds: float = 40) -> int:
+        return self.process.wait(seconds)
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def start(tmp_path: Path, home: Path) -> Iterator[Callable[..., Worker]]:
+    """Starts workers of one home and group; ends those that still run after the test."""
+    started: list[Worker] = []
+    group = f"test-{uuid.uuid4()}"
+
+    def start(broker: Broker, **environment: str) -> Worker:
+        fixed = {
+            "LEVAIN_KAFKA_BOOTSTRAP": broker.bootstrap,
+            "LEVAIN_KAFKA_CLUSTER": "test",
+            "LEVAIN_KAFKA_GROUP": group,
+        }
+        quick = {"LEVAIN_COMMIT_EVERY_SECONDS": "0.3"}
+        log = tmp_path / f"worker-{len(started)}.log"
+        started.append(Worker(home, log, **(fixed | quick | environment)))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.kill()
+
+
+# Kafka's side
+
+
+def settings_for(broker: Broker, home: Path) -> Settings:
+    return Settings(home=home, kafka_bootstrap=broker.bootstrap, kafka_cluster="test")
+
+
+def make_topics(broker: Broker, home: Path) -> None:
+    kafka.create_topics(settings_for(broker, home), load_contracts().values())
+
+
+def produce(broker: Broker, topic: str, count: int, start: int = 0) -> None:
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 5})
+    for n in range(start, start + count):
+        producer.produce(topic, json.dumps({"n": n, "text": "x" * 100}), key=f"S{n % 30:03d}")
+        producer.poll(0)
+    assert producer.flush(30) == 0
+
+
+def produce_transactions(broker: Broker, topic: str) -> None:
+    """Committed and aborted messages in turn, so that offsets have gaps, the first and the last among them."""
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": str(uuid.uuid4())})
+    producer.init_transactions(30)
+    for number, commits in enumerate((False, True, False, False, True, True, False)):
+        producer.begin_transaction()
+        for n in range(20):
+            producer.produce(
+                topic, f'{{"transaction": {number}, "n": {n}, "committed": {str(commits).lower()}}}', str(n)
+            )
+        producer.flush(30)
+        if commits:
+            producer.commit_transaction(30)
+        else:
+            producer.abort_transaction(30)
+
+
+def committed(broker: Broker, topic: str) -> Rows:
+    """Every message of a topic that a reader of committed ones sees, and may see."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": broker.bootstrap,
+            "group.id": "oracle",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+        }
+    )
+    partitions = list(consumer.list_topics(topic).topics[topic].partitions)
+    beginnings = [consumer.get_watermark_offsets(TopicPartition(topic, p))[0] for p in partitions]
+    consumer.assign([TopicPartition(topic, p, b) for p, b in zip(partitions, beginnings, strict=True)])
+    found: Rows = {}
+    ended: set[int] = set()
+    while len(ended) < len(partitions):
+        message = consumer.poll(10)
+        assert message is not None, "the oracle hears nothing"
+        if message.error():
+            ended.add(message.partition())
+        else:
+            key = message.partition(), message.offset()
+            found[key] = message.key(), message.value(), message.headers() or []
+    consumer.close()
+    return found
+
+
+# Bronze's side
+
+
+def bronze(home: Path, topic: str) -> Table:
+    return ensure_table(open_catalog(Settings(home=home)), contract_for(topic))
+
+
+def landed(home: Path, topic: str) -> Rows:
+    """Every row of a Bronze table; fails if one offset is there twice."""
+
+    def raw(row: dict[str, object], column: str) -> bytes | None:
+        text = row[column]
+        return text.encode() if isinstance(text, str) else row[f"{column}_bytes"]  # type: ignore[return-value]
+
+    found: Rows = {}
+    for row in bronze(home, topic).scan().to_arrow().to_pylist():
+        assert (row["kafka_cluster"], row["topic"]) == ("test", topic)
+        key = row["partition"], row["offset"]
+        assert key not in found, f"partition {key[0]} offset {key[1]} has landed twice"
+        found[key] = raw(row, "key"), raw(row, "value"), [(h["key"], raw(h, "value")) for h in row["headers"]]
+    return found
+
+
+def wait_until_landed(broker: Broker, home: Path, worker: Worker, *topics: str, seconds: float = 60) -> None:
+    """Wait until the tables' watermarks are past the last committed message of the topics."""
+    deadline = time.monotonic() + seconds
+    for topic in topics:
+        last: dict[int, int] = {}
+        for partition, offset in committed(broker, topic):
+            last[partition] = max(offset, last.get(partition, 0))
+        while True:
+            marks = {p: offset for (_, _, p), offset in watermarks(bronze(home, topic)).items()}
+            if all(marks.get(p, 0) > offset for p, offset in last.items()):
+                break
+            assert worker.process.poll() is None, f"the worker has ended:\n{worker.output[-3000:]}"
+            assert time.monotonic() < deadline, f"{topic}: {marks} of {last}\n{worker.output[-3000:]}"
+            time.sleep(0.1)
+
+
+def assert_exact(broker: Broker, home: Path, *topics: str) -> None:
+    """Bronze holds each committed message once, byte for byte, in contiguous ranges."""
+    for topic in topics:
+        assert landed(home, topic) == committed(broker, topic)
+        ends: dict[object, int] = {}
+        for found in covered_ranges(bronze(home, topic)):
+            assert found.start == ends.get(found.partition, found.start), f"a range is missing before {found}"
+            ends[found.partition] = found.end
+
+
+@contextmanager
+def producing(broker: Broker, topic: str) -> Iterator[None]:
+    """Messages keep coming while the block runs, a few thousand each second."""
+    done = threading.Event()
+
+    def run() -> None:
+        sent = 0
+        while not done.wait(0.1):
+            produce(broker, topic, 300, sent)
+            sent += 300
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+# It lands what Kafka holds
+
+
+def test_every_kind_of_message_lands_as_it_is(apache_kafka: Broker, home: Path, start: Callable[..., Worker]) -> None:
+    make_topics(apache_kafka, home)
+    produce_transactions(apache_kafka, SALES)
+    producer = Producer({"bootstrap.servers": apache_kafka.bootstrap})
+    producer.produce(SALES, b"\xff\xfe not UTF-8", key=b"\xc3\x28")
+    producer.produce(SALES, None, key=b"tombstone")
+    producer.produce(SALES, b'{"no": "key"}')
+    producer.produce(SALES, b"", key=b"")
+    headers: list[tuple[str, bytes | None]] = [("received-at", b"2026-01-05T07:00:00Z"), ("a", b"\xff"), ("a", None)]
+    producer.produce(SALES, "Crème « brûlée »".encode(), key=b"S001", headers=headers)
+    producer.produce(SALES, b"x" * 900_000, key=b"at the size limit")
+    assert producer.flush(30) == 0
+    produce_transactions(apache_kafka, SALES)
+    produce(apache_kafka, CHANGES, 1000)
+
+    worker = start(apache_kafka)
+    wait_until_landed(apache_kafka, home, worker, SALES, CHANGES)
+    assert worker.stop() == 0, worker.output
+    assert_exact(apache_kafka, home, SALES, CHANGES)
+    assert b"\xff\xfe not UTF-8" in [value for _, value, _ in landed(home, SALES).values()]
+    assert "Traceback" not in worker.output
+
+
+def test_what_is_in_hand_lands_before_a_sigterm_ends_it(
+    apache_kafka: Broker, home: Path, start: Callable[..., Worker]
+) -> None:
+    make_topics(apache_kafka, home)
+    worker = start(apache_kafka, LEVAIN_COMMIT_EVERY_SECONDS="3600")
+    wait_for(worker, "Worker ready")
+    produce(apache_kafka, CHANGES, 300)
+    time.sleep(2)  # more than a fetch takes
+    assert not landed(home, CHANGES)
+    assert worker.stop() == 0, worker.output
+    assert_exact(apache_kafka, home, CHANGES)
+
+
+# Whatever happens to it
+
+
+@pytest.mark.parametrize("kind", ["apache_kafka", "embedded_broker"])
+def test_killed_again_and_again(
+    request: pytest.FixtureRequest, home: Path, start: Callable[..., Worker], kind: str
+) -> None:
+    broker: Broker = request.getfixturevalue(kind)
+    make_topics(broker, home)
+    chance = random.Random(7)
+    worker = start(broker)
+    with producing(broker, SALES):
+        for _ in range(3):
+            snapshots = len(bronze(home, SALES).metadata.snapshots)
+            wait_until(lambda: len(bronze(home, SALES).metadata.snapshots) > snapshots, worker)  # noqa: B023
+            time.sleep(chance.uniform(0, 0.6))
+            worker.kill()
+            worker = start(broker)
+    wait_until_landed(broker, home, worker, SALES)
+    assert worker.stop() == 0, worker.output
+    assert_exact(broker, home, SALES)
+
+
+def test_workers_come_and_go_while_messages_do(apache_kafka: Broker, home: Path, start: Callable[..., Worker]) -> None:
+    """Each change of the group is a rebalance in mid-batch; one worker leaves in order, one is killed."""
+    make_topics(apache_kafka, home)
+    first = start(apache_kafka)
+    with producing(apache_kafka, SALES):
+        wait_for(first, "Worker ready")
+        second = start(apache_kafka)
+        wait_for(second, "Worker ready")
+        third = start(apache_kafka)
+        wait_for(third, "Worker ready")
+        assert first.stop() == 0, first.output
+        second.kill()
+    wait_until_landed(apache_kafka, home, third, SALES)
+    assert third.stop() == 0, third.output
+    assert_exact(apache_kafka, home, SALES)
+    batches = {snapshot.summary["levain.batch-id"] for snapshot in bronze(home, SALES).metadata.snapshots}  # type: ignore[index]
+    logs = [{line.split()[-1] for line in w.output.splitlines() if "landed in" in line} for w in (first, second, third)]
+    assert all(log & batches for log in logs), "each of them has landed something"
+
+
+def test_two_workers_that_own_the_same_partitions(
+    apache_kafka: Broker, home: Path, start: Callable[..., Worker]
+) -> None:
+    """As after a long pause of one, when the group has given its partitions to the other: the table fences it."""
+    make_topics(apache_kafka, home)
+    first = start(apache_kafka, LEVAIN_KAFKA_GROUP=f"one-{home}".replace("/", "-"))
+    second = start(apache_kafka, LEVAIN_KAFKA_GROUP=f"other-{home}".replace("/", "-"))
+    wait_for(first, "Worker ready")
+    wait_for(second, "Worker ready")
+    with producing(apache_kafka, SALES):
+        time.sleep(5)
+    wait_until_landed(apache_kafka, home, first, SALES)
+    assert (first.stop(), second.stop()) == (0, 0), first.output + second.output
+    assert_exact(apache_kafka, home, SALES)
+
+
+# What it cannot go on from, it says
+
+
+def test_without_a_broker_it_says_so(tmp_path: Path, home: Path) -> None:
+    worker = Worker(home, tmp_path / "worker.log")
+    assert worker.wait() == 1
+    assert "No Kafka broker is running." in worker.output
+    assert "levain up" in worker.output
+    assert "Traceback" not in worker.output
+
+
+def test_a_broker_that_does_not_answer_is_named_in_time(tmp_path: Path, home: Path) -> None:
+    began = time.monotonic()
+    worker = Worker(home, tmp_path / "worker.log", LEVAIN_KAFKA_BOOTSTRAP="127.0.0.1:9")
+    assert worker.wait() == 1
+    assert time.monotonic() - began < 30
+    assert "Kafka at 127.0.0.1:9 does not answer within 10 s" in worker.output
+    assert "Traceback" not in worker.output
+    assert "librdkafka" not in worker.output and "%3|" not in worker.output
+
+
+def test_wrong_settings_are_named(tmp_path: Path, home: Path) -> None:
+    worker = Worker(home, tmp_path / "worker.log", LEVAIN_COMMIT_EVERY_SECONDS="soon")
+    assert worker.wait() == 1
+    assert "LEVAIN_COMMIT_EVERY_SECONDS" in worker.output
+    assert "Traceback" not in worker.output
+
+
+def test_topics_that_are_not_there_are_named(embedded_broker: Broker, start: Callable[..., Worker]) -> None:
+    worker = start(embedded_broker)
+    assert worker.wait() == 1
+    assert f"Kafka has no topic {', '.join(load_contracts())}" in worker.output
+    assert "levain init" in worker.output
+    assert "Traceback" not in worker.output
+
+
+def test_the_embedded_broker_ends_while_it_runs(
+    embedded_broker: Broker, home: Path, start: Callable[..., Worker]
+) -> None:
+    (home / "run").mkdir(parents=True)
+    state = {"pid": embedded_broker.pid, "port": embedded_broker.port, "alias": "test"}
+    (home / "run" / "broker.json").write_text(json.dumps(state))
+    make_topics(embedded_broker, home)
+    worker = start(embedded_broker, LEVAIN_KAFKA_BOOTSTRAP="", LEVAIN_KAFKA_CLUSTER="")
+    produce(embedded_broker, SALES, 100)
+    wait_until_landed(embedded_broker, home, worker, SALES)
+    os.kill(embedded_broker.pid, signal.SIGKILL)
+    os.waitpid(embedded_broker.pid, 0)
+    assert worker.wait() == 1
+    assert "The embedded broker test has ended." in worker.output
+    assert "Traceback" not in worker.output
+
+
+def test_a_topic_made_anew_stops_it(apache_kafka: Broker, home: Path, start: Callable[..., Worker]) -> None:
+    make_topics(apache_kafka, home)
+    produce(apache_kafka, VENTES, 50)
+    worker = start(apache_kafka)
+    wait_until_landed(apache_kafka, home, worker, VENTES)
+    worker.stop()
+    delete_topic(apache_kafka, VENTES)
+    make_topics(apache_kafka, home)
+    produce(apache_kafka, VENTES, 500)  # more than before: offsets alone would not tell
+
+    worker = start(apache_kafka)
+    assert worker.wait() == 1
+    assert "Topic ventes_stream of cluster test is not the one that has landed" in worker.output
+    assert "LEVAIN_KAFKA_CLUSTER" in worker.output
+    assert "Traceback" not in worker.output
+    assert len(landed(home, VENTES)) == 50
+
+    worker = start(apache_kafka, LEVAIN_KAFKA_CLUSTER="test-2")
+    wait_until(lambda: bronze(home, VENTES).scan("kafka_cluster = 'test-2'").count() == 500, worker)
+    assert worker.stop() == 0, worker.output
+
+
+def test_retention_that_passed_the_watermark_stops_it(
+    apache_kafka: Broker, home: Path, start: Callable[..., Worker]
+) -> None:
+    make_topics(apache_kafka, home)
+    produce(apache_kafka, VENTES, 60)
+    worker = start(apache_kafka)
+    wait_until_landed(apache_kafka, home, worker, VENTES)
+    assert worker.stop() == 0, worker.output
+    before = landed(home, VENTES)
+    mark = watermarks(bronze(home, VENTES))["test", VENTES, 0]
+    produce(apache_kafka, VENTES, 200)
+    admin = AdminClient({"bootstrap.servers": apache_kafka.bootstrap})
+    for deleted in admin.delete_records([TopicPartition(VENTES, 0, mark + 5)]).values():
+        deleted.result(30)
+
+    worker = start(apache_kafka)
+    assert worker.wait() == 1
+    assert f"Offsets {mark} to {mark + 4} of ventes_stream, partition 0, cluster test, have not landed" in worker.output
+    assert "Traceback" not in worker.output
+    assert landed(home, VENTES) == before
+
+    worker = start(apache_kafka, LEVAIN_ACCEPT_MISSING="true")
+    wait_until_landed(apache_kafka, home, worker, VENTES)
+    assert worker.stop() == 0, worker.output
+    assert landed(home, VENTES) == before | committed(apache_kafka, VENTES)
+    ranges = [r for r in covered_ranges(bronze(home, VENTES)) if r.partition == ("test", VENTES, 0)]
+    assert [r.start for r in ranges if r.start == mark + 5], "the range that is missing stays visible"
+
+
+def wait_until(true: Callable[[], bool], worker: Worker, seconds: float = 40) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert worker.process.poll() is None, f"the worker has ended:\n{worker.output[-3000:]}"
+        assert time.monotonic() < deadline, worker.output[-3000:]
+        time.sleep(0.1)
+
+
+def wait_for(worker: Worker, line: str) -> None:
+    wait_until(lambda: line in worker.output, worker)
+
+
+def delete_topic(broker: Broker, topic: str) -> None:
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    admin.delete_topics([topic])[topic].result(30)
+    while topic in admin.list_topics(timeout=10).topics:
+        time.sleep(0.1)
