@@ -30,6 +30,7 @@ RUN python -c "import duckdb; from levain.duckdb_plugin import load_extensions; 
 ENV LEVAIN_HOME=/data \
     DBT_PROFILES_DIR=/app/profiles \
     DBT_LOG_PATH=/data/run \
+    DBT_TARGET_PATH=/data/run/target \
     DBT_SEND_ANONYMOUS_USAGE_STATS=false \
     DO_NOT_TRACK=1
 

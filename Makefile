@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 UV_VERSION := 0.13.8
 SPARK_JARS := .cache/spark-jars
+# sqlfluff has dbt compile the models, which opens a warehouse: an empty one, not the user's.
+LINT_HOME := $(CURDIR)/.cache/lint
+LINT_DBT := LEVAIN_HOME=$(LINT_HOME) DBT_TARGET_PATH=$(LINT_HOME)/target DBT_LOG_PATH=$(LINT_HOME)/logs
 
 # An explicit PYTHON rules; else the .venv that is there; else python3.11, or the next newer one that works.
 ifeq ($(origin PYTHON),undefined)
@@ -112,11 +115,17 @@ test: setup-dev spark-jars ## all tests, both engines
 test-full: setup-dev spark-jars ## all tests and the long runs
 	@JAVA_HOME="$$($(BIN)/python -m levain.spark)" $(BIN)/python -m pytest $(ARGS)
 
-lint: setup-dev ## ruff, mypy, sqlfluff, generated files
+lint: setup-dev ## ruff, mypy, portability, generated files, dbt-bouncer, sqlfluff
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/python -m levain.portability
 	@$(LEVAIN) generate --check
+	@mkdir -p $(LINT_HOME)
+	@$(LINT_DBT) $(BIN)/dbt --quiet parse
+	@$(BIN)/dbt-bouncer run
+	@$(BIN)/sqlfluff lint --disable-progress-bar --templater jinja macros
+	@$(LINT_DBT) $(BIN)/sqlfluff lint --disable-progress-bar --processes 2 models snapshots tests
 
 bench: setup-dev ## benchmarks
 	@set -e; for bench in bench/*.py; do echo "== $$bench"; $(BIN)/python $$bench; done

@@ -315,5 +315,6 @@ def _integer(path: Path, where: str, value: Any, low: int, high: int) -> int:
 
 def _wrong(path: Path, where: str, what: str) -> LevainError:
     return LevainError(
-        f"The contract {path} is malformed at {where}: {what}.", "Correct it; docs/adding-a-topic.md describes each part."
+        f"The contract {path} is malformed at {where}: {what}.",
+        "Correct it; docs/adding-a-topic.md describes each part.",
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from ingest.errors import LevainError
 from ingest.settings import Settings
-from levain import processes
+from levain import ledger, processes
 from levain.stack import Stack, unlanded
 from levain.terminal import console, errors, progress, say, show_table
 from levain.warehouse import VERDICTS, build, parse, reader, rows_of, verdict_counts
@@ -71,6 +71,12 @@ def _wait_until_landed(settings: Settings, stack: Stack) -> None:
 
 
 def _summary(settings: Settings) -> None:
+    """Account for every message, and print verdicts and what sold best."""
+    with errors.status("Accounting for every message"):
+        taken = ledger.take(settings)
+    if taken.faults or taken.not_built:
+        faults = taken.faults or [f"{taken.not_built} messages are in Bronze, and the build has not judged them"]
+        raise LevainError(f"The ledger does not add up: {'; '.join(faults)}.", "See `levain ledger`.")
     with reader(settings) as connection:
         verdicts = verdict_counts(connection)
         best = rows_of(
@@ -87,6 +93,7 @@ def _summary(settings: Settings) -> None:
         rows = [(name, category, units, f"{amount:,.2f}") for name, category, units, amount in best[1]]
         show_table("\nBest-selling products", ("product", "category", "units", "net amount, euros"), rows)
     console.print()
+    say("adds up", taken.sums)
 
 
 def _with_sum(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import duckdb
 
@@ -91,6 +90,18 @@ class Ledger:
             for fault in line.faults
         ]
 
+    @property
+    def not_built(self) -> int:
+        """Rows of Bronze that no build has seen yet."""
+        return sum(line.not_built for line in self.lines)
+
+    @property
+    def sums(self) -> str:
+        """The whole in one line."""
+        parts = [f"{sum(line.verdicts[verdict] for line in self.lines):,} {verdict}" for verdict in VERDICTS]
+        messages = sum(line.messages for line in self.lines)
+        return f"{messages:,} messages = {' + '.join(parts)}; {self.not_built:,} not built yet"
+
 
 def take(settings: Settings) -> Ledger:
     """Count both sides.
@@ -141,7 +152,7 @@ def print_ledger(settings: Settings, *, format: str = "table") -> bool:
         ]
         show_table("", columns, rows)
         if not ledger.faults:
-            say("\nadds up", _sums(ledger.lines))
+            say("\nadds up", ledger.sums)
     for fault in ledger.faults:
         errors.print(f"Does not add up: {fault}.", style="red", markup=False)
     return not ledger.faults
@@ -205,12 +216,3 @@ def _rules(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
 
 def _span(line: Line) -> str:
     return "" if line.first is None else f"{line.first}-{line.next - 1}"
-
-
-def _sums(lines: list[Line]) -> str:
-    def total(values: list[int]) -> str:
-        return f"{sum(values):,}"
-
-    parts: list[Any] = [f"{total([line.verdicts[verdict] for line in lines])} {verdict}" for verdict in VERDICTS]
-    waiting = total([line.not_built for line in lines])
-    return f"{total([line.messages for line in lines])} messages = {' + '.join(parts)}; {waiting} not built yet"

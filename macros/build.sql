@@ -92,13 +92,13 @@
     {{ return(found.columns[0].values()[0] | string) }}
 {% endmacro %}
 
-{% macro unjudged(alias, verdicts) %}
+{% macro unjudged(verdicts) %}
     {#-
       Condition on rows of checked messages: those beyond the watermarks of a verdict model. None at all while that
       model has no table or is refreshed in full, since then it reads every message itself.
       Written so that file statistics decide it: ranges around the known clusters and partitions, never "not in".
 
-      alias: of the messages; verdicts: name of the verdict model.
+      verdicts: name of the verdict model.
     -#}
     {% if not execute or should_full_refresh() or load_relation(this.incorporate(path={'identifier': verdicts})) is none %}
         {{ return('false') }}
@@ -111,22 +111,18 @@
     {% set conditions = [] %}
     {% set clusters = marks | map(attribute=0) | unique | list %}
     {% for cluster in clusters %}
-        {% set above = alias ~ ".kafka_cluster > '" ~ clusters[loop.index0 - 1] ~ "' and " if not loop.first else '' %}
-        {% do conditions.append(above ~ alias ~ ".kafka_cluster < '" ~ cluster ~ "'") %}
+        {% set above = "kafka_cluster > '" ~ clusters[loop.index0 - 1] ~ "' and " if not loop.first else '' %}
+        {% do conditions.append(above ~ "kafka_cluster < '" ~ cluster ~ "'") %}
+        {% set here = "kafka_cluster = '" ~ cluster ~ "' and " %}
         {% set mine = marks | selectattr(0, 'equalto', cluster) | list %}
         {% for mark in mine %}
-            {% do conditions.append(
-                alias ~ ".kafka_cluster = '" ~ cluster ~ "' and " ~ alias ~ '.partition = ' ~ mark[1]
-                ~ ' and ' ~ alias ~ '.kafka_offset >= ' ~ mark[2]
-            ) %}
-            {% set beyond = alias ~ '.partition > ' ~ mine[loop.index0 - 1][1] ~ ' and ' if not loop.first else '' %}
-            {% do conditions.append(
-                alias ~ ".kafka_cluster = '" ~ cluster ~ "' and " ~ beyond ~ alias ~ '.partition < ' ~ mark[1]
-            ) %}
+            {% do conditions.append(here ~ 'partition = ' ~ mark[1] ~ ' and kafka_offset >= ' ~ mark[2]) %}
+            {% set beyond = 'partition > ' ~ mine[loop.index0 - 1][1] ~ ' and ' if not loop.first else '' %}
+            {% do conditions.append(here ~ beyond ~ 'partition < ' ~ mark[1]) %}
         {% endfor %}
-        {% do conditions.append(alias ~ ".kafka_cluster = '" ~ cluster ~ "' and " ~ alias ~ '.partition > ' ~ mine[-1][1]) %}
+        {% do conditions.append(here ~ 'partition > ' ~ mine[-1][1]) %}
     {% endfor %}
-    {% do conditions.append(alias ~ ".kafka_cluster > '" ~ clusters[-1] ~ "'") %}
+    {% do conditions.append("kafka_cluster > '" ~ clusters[-1] ~ "'") %}
     {{ return('(\n        (' ~ conditions | join(')\n        or (') ~ ')\n    )') }}
 {% endmacro %}
 

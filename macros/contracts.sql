@@ -36,7 +36,7 @@
 {% endmacro %}
 
 {% macro duckdb__header_text(headers, name) %}
-    {{ return('list_filter(' ~ headers ~ ", lambda h: h.key = '" ~ name ~ "')[1].value") }}
+    {{ return('list_filter(' ~ headers ~ ", lambda h: h['key'] = '" ~ name ~ "')[1].value") }}
 {% endmacro %}
 
 {% macro spark__header_text(headers, name) %}

@@ -1,4 +1,13 @@
 -- Per cluster, topic and partition the verdicts add up to the messages.
-select *
+select
+    kafka_cluster,
+    topic,
+    partition,
+    messages,
+    accepted,
+    duplicate,
+    conflict,
+    rejected,
+    held
 from {{ ref('quality_messages') }}
 where messages <> accepted + duplicate + conflict + rejected + held

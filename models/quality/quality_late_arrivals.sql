@@ -17,10 +17,12 @@ final as (
         topic,
         event_date,
         cast(count(*) as bigint) as messages,
-        cast(sum(case when verdict <> 'held' and seconds_late > 3600 then 1 else 0 end) as bigint) as late_within_48_hours,
+        cast(
+            sum(case when verdict <> 'held' and seconds_late > 3600 then 1 else 0 end) as bigint
+        ) as late_within_48_hours,
         cast(sum(case when verdict = 'held' and seconds_late > 48 * 3600 then 1 else 0 end) as bigint) as held_too_late,
         cast(sum(case when verdict = 'held' and seconds_late < -600 then 1 else 0 end) as bigint) as held_in_future,
-        cast(max(seconds_late) as bigint) as max_seconds_late
+        cast(floor(max(seconds_late)) as bigint) as max_seconds_late
     from messages
     group by topic, event_date
 

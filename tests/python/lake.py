@@ -49,10 +49,14 @@ class Lake:
         if records:
             land(self.tables[topic], [Fetch.of((CLUSTER, topic, partition), records)])
 
-    def send(self, topic: str, values: Iterable[bytes | None], partition: int = 0, timestamp: int = 0, **headers: str) -> None:
+    def send(
+        self, topic: str, values: Iterable[bytes | None], partition: int = 0, timestamp: int = 0, **headers: str
+    ) -> None:
         """Land values as the next messages of a partition; `received_at="..."` sets that header."""
         start = watermarks(self.tables[topic]).get((CLUSTER, topic, partition), 0)
-        sent: list[tuple[str, bytes | None]] = [(name.replace("_", "-"), text.encode()) for name, text in headers.items()]
+        sent: list[tuple[str, bytes | None]] = [
+            (name.replace("_", "-"), text.encode()) for name, text in headers.items()
+        ]
         self.land(
             topic, partition, [Record(start + i, timestamp + i, b"key", value, sent) for i, value in enumerate(values)]
         )
@@ -61,7 +65,14 @@ class Lake:
         """Run `dbt build` on everything; fails the test when dbt does."""
         os.environ |= {"LEVAIN_HOME": str(self.settings.root), "DBT_PROFILES_DIR": str(PROJECT_ROOT / "profiles")}
         places = ["--project-dir", str(PROJECT_ROOT), "--target-path", str(self.settings.root / "target")]
-        places += ["--log-path", str(self.settings.root / "logs"), "--quiet", "--log-level-file", "none", "--no-write-json"]
+        places += [
+            "--log-path",
+            str(self.settings.root / "logs"),
+            "--quiet",
+            "--log-level-file",
+            "none",
+            "--no-write-json",
+        ]
         if Lake._manifest is None:
             parsed = dbtRunner().invoke(["parse", *places]).result
             assert isinstance(parsed, Manifest)
@@ -69,7 +80,11 @@ class Lake:
         chosen = [] if tests else WITHOUT_TESTS
         outcome = dbtRunner(manifest=Lake._manifest).invoke(["build", *chosen, *arguments, *places])
         release()
-        failed = [f"{r.node.name}: {r.message}" for r in getattr(outcome.result, "results", []) if r.status in ("error", "fail")]
+        failed = [
+            f"{r.node.name}: {r.message}"
+            for r in getattr(outcome.result, "results", [])
+            if r.status in ("error", "fail")
+        ]
         assert outcome.success, failed or outcome.exception
 
     def read(self, sql: str) -> list[tuple[Any, ...]]:
@@ -94,9 +109,7 @@ class Lake:
             return {
                 f"{schema}.{name}": sorted(
                     str(row)
-                    for row in connection.execute(
-                        f"select columns(c -> c <> '_build') from {schema}.{name}"
-                    ).fetchall()
+                    for row in connection.execute(f"select columns(c -> c <> '_build') from {schema}.{name}").fetchall()
                 )
                 for schema, name in names
             }

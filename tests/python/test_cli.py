@@ -22,6 +22,7 @@ from kafka_broker import free_port
 from levain import processes
 
 EVENTS = 700
+PROJECT = Path(__file__).parents[2]
 
 
 def levain(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -295,9 +296,21 @@ def test_docs_work_without_a_network(home: Path) -> None:
         assert not re.findall(r"<(?:script|link)[^>]+(?:src|href)=.https?:", page.read_text()), page
 
 
-def test_nothing_is_written_outside_the_home(home: Path) -> None:
-    project = Path(__file__).parents[2]
-    assert not (project / "target").exists()
+def test_a_build_writes_nothing_outside_the_home(home: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    before = {path: path.stat().st_mtime_ns for path in (PROJECT / "target", PROJECT / "logs") if path.exists()}
+    ran = subprocess.run(
+        command("build", "--select", "stg_retail__sales_events"),
+        cwd=project,
+        env=environment(home, {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert list(project.iterdir()) == []
+    assert {path: path.stat().st_mtime_ns for path in (PROJECT / "target", PROJECT / "logs") if path.exists()} == before
 
 
 def test_doctor_finds_what_is_wrong(tmp_path: Path) -> None:

@@ -145,7 +145,9 @@ def test_real_sales_of_a_bakery(apache_kafka: Broker, tmp_path: Path) -> None:
 
     # what other tests sent to this broker has other stores
     mine = "from gold.fct_sales where store_id = 'EDI'"
-    by_day = home.query(f"select sale_date::varchar, count(*), sum(quantity), count(distinct receipt_id) {mine} group by all")
+    by_day = home.query(
+        f"select sale_date::varchar, count(*), sum(quantity), count(distinct receipt_id) {mine} group by all"
+    )
     receipts: dict[str, set[str]] = defaultdict(set)
     for day, receipt, _ in sold:
         receipts[day].add(receipt)
@@ -153,7 +155,9 @@ def test_real_sales_of_a_bakery(apache_kafka: Broker, tmp_path: Path) -> None:
     assert {row[0]: row[1:] for row in by_day} == {day: (n, n, len(receipts[day])) for day, n in days.items()}
     assert len(days) == 159
 
-    by_product = home.query(f"select product_id, count(*), sum(quantity), count(distinct receipt_id) {mine} group by all")
+    by_product = home.query(
+        f"select product_id, count(*), sum(quantity), count(distinct receipt_id) {mine} group by all"
+    )
     buyers: dict[str, set[str]] = defaultdict(set)
     for _, receipt, item in sold:
         buyers[item].add(receipt)
@@ -167,6 +171,7 @@ def test_real_sales_of_a_bakery(apache_kafka: Broker, tmp_path: Path) -> None:
     )
     assert marts == [(len(sold), len(sold))] * 2
     rejected = home.query(
-        "select failed_rules, count(*) from quality.quality_rejects where json_extract_string(payload, '$.store_id') = 'EDI' group by all"
+        "select failed_rules, count(*) from quality.quality_rejects "
+        "where json_extract_string(payload, '$.store_id') = 'EDI' group by all"
     )
     assert rejected == [("product_id_missing", len(lines) - len(sold))]

@@ -60,7 +60,9 @@ def test_any_batching_gives_the_tables_of_a_full_refresh(
 
 
 @pytest.mark.full
-@settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.generate), suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=12, deadline=None, phases=(Phase.explicit, Phase.generate), suppress_health_check=list(HealthCheck)
+)
 @given(seed=st.integers(1, 10_000), cuts=st.randoms(use_true_random=False), builds=st.integers(2, 6))
 def test_any_batching_at_length(
     tmp_path_factory: pytest.TempPathFactory, seed: int, cuts: random.Random, builds: int
@@ -137,7 +139,11 @@ def test_a_late_price_change_restates_exactly_the_sales_it_concerns(tmp_path: Pa
     lake = Lake(tmp_path)
     received = {"received_at": "2026-01-20T00:00:00Z"}
     days = [f"2026-01-19T{hour:02d}:00:00Z" for hour in range(6, 20)]
-    lake.send("product-changes", [price(1, "2026-01-01T00:00:00Z", 1.0), price(2, "2026-01-01T00:00:00Z", 9.0, "P2")], **received)
+    lake.send(
+        "product-changes",
+        [price(1, "2026-01-01T00:00:00Z", 1.0), price(2, "2026-01-01T00:00:00Z", 9.0, "P2")],
+        **received,
+    )
     lake.send("sales-events", [sale(i, day) for i, day in enumerate(days)], **received)
     lake.send("sales-events", [sale(100 + i, day, "P2") for i, day in enumerate(days)], **received)
     lake.build()
@@ -148,7 +154,9 @@ def test_a_late_price_change_restates_exactly_the_sales_it_concerns(tmp_path: Pa
 
     restated = lake.read(f"select receipt_id, cost_amount from gold.fct_sales where _build > {before} order by sold_at")
     assert restated == [(f"R{i}", 4) for i, day in enumerate(days) if day >= "2026-01-19T12"]
-    assert lake.read("select sum(cost_amount) from gold.mart_sales_performance where product_id = 'P1'") == [(6 * 2 + 8 * 4,)]
+    assert lake.read("select sum(cost_amount) from gold.mart_sales_performance where product_id = 'P1'") == [
+        (6 * 2 + 8 * 4,)
+    ]
     assert lake.read(f"select count(*) from gold.fct_sales where product_id = 'P2' and _build > {before}") == [(0,)]
 
 
@@ -180,7 +188,9 @@ def test_a_held_sale_is_released_when_its_reference_arrives(tmp_path: Path) -> N
     }  # fmt: skip
     lake.send("ventes_stream", [json.dumps(vente).encode()], received_at="2026-01-19T10:00:00Z")
     lake.build()
-    assert lake.read("select verdict, failed_rules from silver.int_ventes_stream__verdicts") == [("held", "client_id_unknown")]
+    assert lake.read("select verdict, failed_rules from silver.int_ventes_stream__verdicts") == [
+        ("held", "client_id_unknown")
+    ]
     assert lake.read("select count(*) from gold.top_produits") == [(0,)]
 
     lake.write("insert into reference.marketplace_clients values (99, 'Zoe', 'France', 'Particulier', '2026-01-01')")
@@ -193,9 +203,13 @@ def test_an_operator_releases_a_late_sale(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     lake.send("sales-events", [sale(1, "2026-01-10T10:00:00Z")], received_at="2026-01-20T00:00:00Z")
     lake.build()
-    assert lake.read("select verdict, failed_rules from silver.int_sales_events__verdicts") == [("held", "event_too_late")]
+    assert lake.read("select verdict, failed_rules from silver.int_sales_events__verdicts") == [
+        ("held", "event_too_late")
+    ]
 
-    lake.write("insert into reference.released_messages values ('test', 'sales-events', 0, 0, 'ops', 'till was offline')")
+    lake.write(
+        "insert into reference.released_messages values ('test', 'sales-events', 0, 0, 'ops', 'till was offline')"
+    )
     lake.build("--exclude", "released_messages")
     assert lake.read("select verdict, failed_rules from silver.int_sales_events__verdicts") == [("accepted", "")]
     assert lake.read("select receipt_id from gold.fct_sales") == [("R1",)]

@@ -17,7 +17,9 @@ def test_verdicts_and_rules_of_all_faults(tmp_path: Path) -> None:
     meant: dict[tuple[str, int], tuple[str, str, str]] = {}
     for number, message in enumerate(generate(None, 3000, 7, "all")):
         offset = len(log[message.topic])
-        log[message.topic].append(Record(offset, 1_795_000_000_000 + number, message.key, message.value, list(message.headers)))
+        log[message.topic].append(
+            Record(offset, 1_795_000_000_000 + number, message.key, message.value, list(message.headers))
+        )
         meant[message.topic, offset] = (message.fault, message.verdict, ",".join(message.rules))
     for topic, records in log.items():
         lake.land(topic, 0, records)
@@ -25,7 +27,9 @@ def test_verdicts_and_rules_of_all_faults(tmp_path: Path) -> None:
 
     judged = {
         (topic, offset): (verdict, rules)
-        for topic, offset, verdict, rules in lake.read("select topic, kafka_offset, verdict, failed_rules from silver.int_messages")
+        for topic, offset, verdict, rules in lake.read(
+            "select topic, kafka_offset, verdict, failed_rules from silver.int_messages"
+        )
     }
     assert judged.keys() == meant.keys()
     wrong = {place: (meant[place], judged[place]) for place in meant if meant[place][1:] != judged[place]}

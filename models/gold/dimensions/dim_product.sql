@@ -19,7 +19,7 @@
         'is_active': "case when is_active then 'true' else 'false' end",
     },
     inferred={
-        'product_name': "concat('Unknown product ', product_id)",
+        'product_name': join_texts(["'Unknown product'", 'product_id'], ' '),
         'category': "'Unknown'",
         'base_price': 'cast(null as decimal(12, 2))',
         'unit_cost': 'cast(null as decimal(12, 2))',

@@ -23,7 +23,7 @@
         'opening_hours': 'opening_hours',
     },
     inferred={
-        'store_name': "concat('Unknown store ', store_id)",
+        'store_name': join_texts(["'Unknown store'", 'store_id'], ' '),
         'city': "'Unknown'",
         'country': 'cast(null as ' ~ dbt.type_string() ~ ')',
         'latitude': 'cast(null as decimal(9, 6))',

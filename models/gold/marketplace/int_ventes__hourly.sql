@@ -4,6 +4,7 @@
     unique_key=['heure', 'produit_id', 'pays'],
 ) }}
 
+-- depends_on: {{ ref('ventes_conflicts') }}
 with ventes as (
 
     select
@@ -13,13 +14,13 @@ with ventes as (
 
 ),
 
+{% if is_incremental() %}
 conflicts as (
 
     select * from {{ ref('ventes_conflicts') }}
 
 ),
 
-{% if is_incremental() %}
 affected as (
 
     {{ affected_groups(

@@ -23,7 +23,7 @@ ranked as (
 
     select
         *,
-        row_number() over (order by total_montant desc, produit_id) as rang
+        row_number() over (order by total_montant desc, produit_id asc) as rang
     from totals
 
 ),

@@ -5,19 +5,20 @@
     partition_by=by_month('sale_date'),
 ) }}
 
+-- depends_on: {{ ref('silver_sales_events_conflicts') }}
 with sales as (
 
     select * from {{ ref('fct_sales') }}
 
 ),
 
+{% if is_incremental() %}
 conflicts as (
 
     select * from {{ ref('silver_sales_events_conflicts') }}
 
 ),
 
-{% if is_incremental() %}
 affected as (
 
     {{ affected_groups(
@@ -71,7 +72,11 @@ final as (
     select * from result
     {% if is_incremental() %}
     union all
-    {{ vanished('result', 'affected', ['sale_date', 'store_id', 'product_id'], ['sale_date', 'store_id', 'product_id']) }}
+    {{ vanished(
+        'result', 'affected',
+        scope=['sale_date', 'store_id', 'product_id'],
+        key=['sale_date', 'store_id', 'product_id'],
+    ) }}
     {% endif %}
 
 )

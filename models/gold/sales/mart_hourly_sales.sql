@@ -5,6 +5,7 @@
     partition_by=by_month('sale_date'),
 ) }}
 
+-- depends_on: {{ ref('silver_sales_events_conflicts') }}
 with sales as (
 
     select
@@ -14,13 +15,13 @@ with sales as (
 
 ),
 
+{% if is_incremental() %}
 conflicts as (
 
     select * from {{ ref('silver_sales_events_conflicts') }}
 
 ),
 
-{% if is_incremental() %}
 affected as (
 
     {{ affected_groups(

@@ -26,5 +26,5 @@ select
     unit_cost,
     is_active,
     valid_from
-from {{ ref('int_product_changes__checked') }} as messages
-where {{ unjudged('messages', verdicts='int_product_changes__verdicts') }}
+from {{ ref('int_product_changes__checked') }}
+where {{ unjudged(verdicts='int_product_changes__verdicts') }}

@@ -11,5 +11,7 @@
 {{ verdicts(
     checked=ref('int_product_changes__checked'),
     arrived=ref('int_product_changes__arrived'),
-    fields=['product_id', 'name', 'category', 'base_price', 'unit_cost', 'is_active', 'valid_from'],
+    fields=[
+        'product_id', 'name', 'category', 'base_price', 'unit_cost', 'is_active', 'valid_from',
+    ],
 ) }}

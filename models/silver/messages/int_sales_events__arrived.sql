@@ -29,5 +29,5 @@ select
     promotion_id,
     customer_id,
     payment_method
-from {{ ref('int_sales_events__checked') }} as messages
-where {{ unjudged('messages', verdicts='int_sales_events__verdicts') }}
+from {{ ref('int_sales_events__checked') }}
+where {{ unjudged(verdicts='int_sales_events__verdicts') }}

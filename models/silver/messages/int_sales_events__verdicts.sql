@@ -11,5 +11,8 @@
 {{ verdicts(
     checked=ref('int_sales_events__checked'),
     arrived=ref('int_sales_events__arrived'),
-    fields=['receipt_id', 'line_number', 'store_id', 'product_id', 'quantity', 'unit_price', 'discount_amount', 'promotion_id', 'customer_id', 'payment_method'],
+    fields=[
+        'receipt_id', 'line_number', 'store_id', 'product_id', 'quantity', 'unit_price', 'discount_amount',
+        'promotion_id', 'customer_id', 'payment_method',
+    ],
 ) }}

@@ -29,5 +29,5 @@ select
     size_m2,
     manager,
     opening_hours
-from {{ ref('int_store_extracts__checked') }} as messages
-where {{ unjudged('messages', verdicts='int_store_extracts__verdicts') }}
+from {{ ref('int_store_extracts__checked') }}
+where {{ unjudged(verdicts='int_store_extracts__verdicts') }}

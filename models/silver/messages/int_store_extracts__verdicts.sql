@@ -11,5 +11,8 @@
 {{ verdicts(
     checked=ref('int_store_extracts__checked'),
     arrived=ref('int_store_extracts__arrived'),
-    fields=['store_id', 'name', 'city', 'country', 'latitude', 'longitude', 'opened_on', 'size_m2', 'manager', 'opening_hours'],
+    fields=[
+        'store_id', 'name', 'city', 'country', 'latitude', 'longitude', 'opened_on', 'size_m2', 'manager',
+        'opening_hours',
+    ],
 ) }}

@@ -30,5 +30,5 @@ select
     categorie,
     pays,
     segment
-from {{ ref('int_ventes_stream__checked') }} as messages
-where {{ unjudged('messages', verdicts='int_ventes_stream__verdicts') }}
+from {{ ref('int_ventes_stream__checked') }}
+where {{ unjudged(verdicts='int_ventes_stream__verdicts') }}

@@ -11,9 +11,18 @@
 {{ verdicts(
     checked=ref('int_ventes_stream__checked'),
     arrived=ref('int_ventes_stream__arrived'),
-    fields=['vente_id', 'client_id', 'produit_id', 'vendu_le', 'quantite', 'montant', 'client_nom', 'produit_nom', 'categorie', 'pays', 'segment'],
+    fields=[
+        'vente_id', 'client_id', 'produit_id', 'vendu_le', 'quantite', 'montant', 'client_nom', 'produit_nom',
+        'categorie', 'pays', 'segment',
+    ],
     references=[
-        {'column': 'client_id', 'rule': 'client_id_unknown', 'relation': ref('marketplace_clients_history'), 'key': 'client_id'},
-        {'column': 'produit_id', 'rule': 'produit_id_unknown', 'relation': ref('marketplace_produits_history'), 'key': 'produit_id'},
+        {
+            'column': 'client_id', 'rule': 'client_id_unknown',
+            'relation': ref('marketplace_clients_history'), 'key': 'client_id',
+        },
+        {
+            'column': 'produit_id', 'rule': 'produit_id_unknown',
+            'relation': ref('marketplace_produits_history'), 'key': 'produit_id',
+        },
     ],
 ) }}

@@ -3,7 +3,10 @@ with messages as (
 
     select
         {{ bronze_columns() }},
-        {{ parse_json_object('value', ['vente_id', 'client_id', 'produit_id', 'timestamp', 'quantite', 'montant', 'client_nom', 'produit_nom', 'categorie', 'pays', 'segment']) }} as fields
+        {{ parse_json_object('value', [
+            'vente_id', 'client_id', 'produit_id', 'timestamp', 'quantite', 'montant', 'client_nom', 'produit_nom',
+            'categorie', 'pays', 'segment',
+        ]) }} as fields
     from {{ source('bronze', 'ventes_stream') }}
 
 ),

@@ -3,7 +3,10 @@ with messages as (
 
     select
         {{ bronze_columns() }},
-        {{ parse_json_object('value', ['event_id', 'event_time', 'product_id', 'name', 'category', 'base_price', 'unit_cost', 'is_active', 'valid_from']) }} as fields
+        {{ parse_json_object('value', [
+            'event_id', 'event_time', 'product_id', 'name', 'category', 'base_price', 'unit_cost', 'is_active',
+            'valid_from',
+        ]) }} as fields
     from {{ source('bronze', 'product_changes') }}
 
 ),

@@ -3,7 +3,10 @@ with messages as (
 
     select
         {{ bronze_columns() }},
-        {{ parse_json_object('value', ['event_id', 'event_time', 'receipt_id', 'line_number', 'store_id', 'product_id', 'quantity', 'unit_price', 'discount_amount', 'promotion_id', 'customer_id', 'payment_method']) }} as fields
+        {{ parse_json_object('value', [
+            'event_id', 'event_time', 'receipt_id', 'line_number', 'store_id', 'product_id', 'quantity', 'unit_price',
+            'discount_amount', 'promotion_id', 'customer_id', 'payment_method',
+        ]) }} as fields
     from {{ source('bronze', 'sales_events') }}
 
 ),

@@ -3,7 +3,10 @@ with messages as (
 
     select
         {{ bronze_columns() }},
-        {{ parse_json_object('value', ['event_id', 'event_time', 'store_id', 'name', 'city', 'country', 'latitude', 'longitude', 'opened_on', 'size_m2', 'manager', 'opening_hours']) }} as fields
+        {{ parse_json_object('value', [
+            'event_id', 'event_time', 'store_id', 'name', 'city', 'country', 'latitude', 'longitude', 'opened_on',
+            'size_m2', 'manager', 'opening_hours',
+        ]) }} as fields
     from {{ source('bronze', 'store_extracts') }}
 
 ),

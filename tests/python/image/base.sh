@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Makes the Dockerfile's base image without a registry: Debian 12 with its own Python 3.11, under the name that FROM asks
+# for, in a container storage of the caller's.
+#
+# usage: base.sh STORAGE    needs root; prints nothing but errors
+set -euo pipefail
+
+storage=$1
+name=docker.io/library/python:3.11-slim-bookworm
+export DEBIAN_FRONTEND=noninteractive
+
+packages=(podman buildah debootstrap runc netavark aardvark-dns iptables uidmap catatonit)
+if ! dpkg --status "${packages[@]}" > /dev/null 2>&1; then
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends "${packages[@]}" > /dev/null
+fi
+
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+
+debootstrap --variant=minbase --include=ca-certificates,python3,python3-pip,python3-venv bookworm "$root" > "$root.log" \
+  || { tail -20 "$root.log" >&2; exit 1; }
+rm "$root.log"
+
+# What the official image has and Debian has not: `python`, its pip, and that this pip may install for everyone.
+ln -s python3 "$root/usr/bin/python"
+python3 -m pip install --quiet --target "$root/usr/local/lib/python3.11/dist-packages" pip==24.0
+rm -f "$root"/usr/lib/python3*/EXTERNALLY-MANAGED
+rm -rf "$root"/var/cache/apt "$root"/var/lib/apt/lists
+
+tar --create --directory "$root" --one-file-system . \
+  | podman --root "$storage/root" --runroot "$storage/run" import --quiet \
+      --change 'ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin' --change 'ENV LANG=C.UTF-8' \
+      - "$name" > /dev/null
