@@ -22,7 +22,9 @@
     {% do run_query('create schema if not exists bronze') %}
     {% for table in tables %}
         {% if table not in locations %}{% do no_bronze(table) %}{% endif %}
-        {% do run_query('create or replace view bronze.' ~ table ~ " as select * from iceberg_scan('" ~ locations[table] ~ "')") %}
+        {% do run_query(
+            'create or replace view bronze.' ~ table ~ " as select * from iceberg_scan('" ~ locations[table] ~ "')"
+        ) %}
     {% endfor %}
 {% endmacro %}
 
@@ -32,7 +34,9 @@
         if 'bronze' in run_query('show namespaces').columns[0].values() else [] %}
     {% for table in tables %}
         {% if table not in landed %}{% do no_bronze(table) %}{% endif %}
-        {% set snapshot = run_query('select snapshot_id from bronze.' ~ table ~ ".refs where name = 'main'").columns[0].values() %}
+        {% set snapshot = run_query(
+            'select snapshot_id from bronze.' ~ table ~ ".refs where name = 'main'"
+        ).columns[0].values() %}
         {% do run_query(
             'create or replace view bronze_pinned.' ~ table ~ ' as select * from bronze.' ~ table
             ~ (' version as of ' ~ snapshot[0] if snapshot else ' where false')

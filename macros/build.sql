@@ -100,7 +100,9 @@
 
       verdicts: name of the verdict model.
     -#}
-    {% if not execute or should_full_refresh() or load_relation(this.incorporate(path={'identifier': verdicts})) is none %}
+    {% if not execute or should_full_refresh() %}{{ return('false') }}{% endif %}
+    {% set node = graph.nodes.values() | selectattr('name', 'equalto', verdicts) | first %}
+    {% if load_relation(this.incorporate(path={'schema': node.schema, 'identifier': verdicts})) is none %}
         {{ return('false') }}
     {% endif %}
     {% set marks = run_query(

@@ -31,7 +31,9 @@
 {%- endmacro %}
 
 {% macro header_text(headers, name) %}
-    {#- Text of the first header of that name. headers: list of (key, value, value_bytes). Returns a string, or null. -#}
+    {#-
+      Text of the first header of that name. headers: list of (key, value, value_bytes). Returns a string, or null.
+    -#}
     {{ return(adapter.dispatch('header_text', 'levain')(headers, name)) }}
 {% endmacro %}
 
@@ -63,7 +65,9 @@
     {#- Completeness rule: the weight of the fields that are present, in percent of all, is below the minimum. -#}
     {%- set present = [] -%}
     {%- for field, weight in weights.items() -%}
-        {%- do present.append('case when ' ~ json_field('fields', field) ~ ' is not null then ' ~ weight ~ ' else 0 end') -%}
+        {%- do present.append(
+            'case when ' ~ json_field('fields', field) ~ ' is not null then ' ~ weight ~ ' else 0 end'
+        ) -%}
     {%- endfor -%}
     case when 100 * ({{ present | join(' + ') }}) < {{ minimum * (weights.values() | sum) }} then 'incomplete' end
 {%- endmacro %}

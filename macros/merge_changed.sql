@@ -17,7 +17,9 @@
         ) %}
     {%- endif -%}
     {%- set matched = [] -%}
-    {%- for key in keys %}{% do matched.append('DBT_INTERNAL_SOURCE.' ~ key ~ ' = DBT_INTERNAL_DEST.' ~ key) %}{% endfor -%}
+    {%- for key in keys -%}
+        {%- do matched.append('DBT_INTERNAL_SOURCE.' ~ key ~ ' = DBT_INTERNAL_DEST.' ~ key) -%}
+    {%- endfor -%}
     {%- set changed = [] -%}
     {%- for column in columns if column not in keys and column != '_build' -%}
         {% do changed.append(is_distinct('DBT_INTERNAL_DEST.' ~ column, 'DBT_INTERNAL_SOURCE.' ~ column)) %}

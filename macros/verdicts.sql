@@ -247,7 +247,9 @@ from final
 {% macro reference_reasons(references) %}
     {% set reasons = [] %}
     {% for reference in references %}
-        {% do reasons.append('case when known_' ~ reference.column ~ ".member is null then '" ~ reference.rule ~ "' end") %}
+        {% do reasons.append(
+            'case when known_' ~ reference.column ~ ".member is null then '" ~ reference.rule ~ "' end"
+        ) %}
     {% endfor %}
     {{ return(reasons) }}
 {% endmacro %}

@@ -111,7 +111,7 @@ def _sales_plan(run: Run) -> list[_DayPlan]:
 
 def _share_out(count: int, plan: list[_DayPlan]) -> Iterator[tuple[date, list[tuple[company.Store, int]]]]:
     """Lines per day and store in proportion to the plan's weights; their sum is exactly `count`."""
-    total, so_far, given = sum(weight for _, each in plan for _, weight in each), 0.0, 0
+    total, so_far, given = math.fsum(weight for _, each in plan for _, weight in each), 0.0, 0
     last = [(day, store) for day, each in plan for store, weight in each if weight][-1]
     for day, each in plan:
         lines = []
@@ -301,7 +301,7 @@ def ventes(run: Run, count: int) -> Iterator[Event]:
     # Twelve digits: six of the run, so that no two runs sell under one number.
     first = (run.namespace.int % 900_000 + 100_000) * 1_000_000
     weights = [1.0 + (0.35 if (company.START + timedelta(days=day)).weekday() >= 5 else 0.0) for day in range(run.days)]
-    bounds = [round(count * each / sum(weights)) for each in accumulate(weights)]
+    bounds = [round(count * each / math.fsum(weights)) for each in accumulate(weights)]
     for day, (since, until) in enumerate(zip([0, *bounds], bounds, strict=False)):
         midnight = datetime.combine(company.START + timedelta(days=day), time())
         hours = rng.choices(range(24), _VENTES_HOURS, k=until - since)

@@ -1,8 +1,10 @@
 {# Where dbt-spark falls short of Iceberg's catalog. #}
 
 {% macro spark__list_relations_without_caching(relation) %}
-    {#- dbt-spark asks for tables only, and an Iceberg catalog keeps its views apart: unseen, a view that becomes a table
-        (or the other way) fails. Returns rows of schema, name, is_temporary, information. -#}
+    {#-
+      dbt-spark asks for tables only, and an Iceberg catalog keeps its views apart: unseen, a view that becomes a table
+      (or the other way) fails. Returns rows of schema, name, is_temporary, information.
+    -#}
     {%- set found = [] -%}
     {%- for row in run_query('show table extended in ' ~ relation.schema ~ " like '*'").rows -%}
         {%- do found.append((row[0], row[1], row[2], row[3])) -%}

@@ -22,7 +22,9 @@
     {{ return(adapter.dispatch('days_between', 'levain')(start, finish)) }}
 {% endmacro %}
 
-{% macro duckdb__days_between(start, finish) %}{{ return('cast(' ~ finish ~ ' - ' ~ start ~ ' as bigint)') }}{% endmacro %}
+{% macro duckdb__days_between(start, finish) %}
+    {{ return('cast(' ~ finish ~ ' - ' ~ start ~ ' as bigint)') }}
+{% endmacro %}
 
 {% macro spark__days_between(start, finish) %}
     {{ return('cast(datediff(' ~ finish ~ ', ' ~ start ~ ') as bigint)') }}
@@ -63,7 +65,10 @@
 {% macro spark__iso_day_of_week(date) %}{{ return('(weekday(' ~ date ~ ') + 1)') }}{% endmacro %}
 
 {% macro iso_week(date) %}
-    {#- Week of ISO 8601, 1 to 53: the first holds the year's first Thursday. date: date expression. Returns an integer. -#}
+    {#-
+      Week of ISO 8601, 1 to 53: the first holds the year's first Thursday. date: date expression.
+      Returns an integer.
+    -#}
     cast(weekofyear({{ date }}) as int)
 {%- endmacro %}
 

@@ -13,7 +13,9 @@
       text: string expression; precision: at most 15, since JSON numbers come through a double; scale: decimals.
       Returns decimal(precision, scale).
     -#}
-    {%- if precision > 15 %}{% do exceptions.raise_compiler_error('to_decimal: a precision above 15 is not exact: ' ~ precision) %}{% endif -%}
+    {%- if precision > 15 -%}
+        {%- do exceptions.raise_compiler_error('to_decimal: a precision above 15 is not exact: ' ~ precision) -%}
+    {%- endif -%}
     {%- set double = 'try_cast(' ~ text ~ ' as double)' -%}
     {%- set decimal = 'try_cast(' ~ double ~ ' as decimal(' ~ precision ~ ', ' ~ scale ~ '))' -%}
     case
@@ -34,12 +36,16 @@
       dividend, divisor: decimals or integers with at most 4 decimals, the divisor below 10^10; scale: at most 6.
       Returns decimal(precision, scale).
     -#}
-    {%- if scale > 6 %}{% do exceptions.raise_compiler_error('decimal_division: at most 6 decimals, not ' ~ scale) %}{% endif -%}
+    {%- if scale > 6 -%}
+        {%- do exceptions.raise_compiler_error('decimal_division: at most 6 decimals, not ' ~ scale) -%}
+    {%- endif -%}
     {{ return(adapter.dispatch('decimal_division', 'levain')(dividend, divisor, precision, scale)) }}
 {%- endmacro %}
 
 {% macro duckdb__decimal_division(dividend, divisor, precision, scale) %}
-    {#- DuckDB divides decimals as doubles, so integers do it: twice the quotient, plus one, halved, is the rounding. -#}
+    {#-
+      DuckDB divides decimals as doubles, so integers do it: twice the quotient, plus one, halved, is the rounding.
+    -#}
     {%- set up = '(cast(cast(' ~ dividend ~ ' as decimal(22, 4)) * 10000 as hugeint))' -%}
     {%- set down = '(cast(cast(' ~ divisor ~ ' as decimal(22, 4)) * 10000 as hugeint))' -%}
     cast(

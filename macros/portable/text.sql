@@ -56,7 +56,9 @@
     {%- set parts = [] -%}
     {%- for value in values -%}
         {%- set text = 'cast(' ~ value ~ ' as ' ~ dbt.type_string() ~ ')' -%}
-        {%- do parts.append('coalesce(cast(length(' ~ text ~ ') as ' ~ dbt.type_string() ~ "), '-'), coalesce(" ~ text ~ ", '')") -%}
+        {%- do parts.append(
+            'coalesce(cast(length(' ~ text ~ ') as ' ~ dbt.type_string() ~ "), '-'), coalesce(" ~ text ~ ", '')"
+        ) -%}
     {%- endfor -%}
     md5(concat_ws('|', {{ parts | join(', ') }}))
 {%- endmacro %}

@@ -73,8 +73,12 @@
     {{ return(adapter.dispatch('date_of', 'levain')(timestamp)) }}
 {% endmacro %}
 
-{#- DuckDB's own functions for timestamptz follow the session's zone and are slow; through the epoch they are neither. #}
-{% macro duckdb__date_of(timestamp) %}{{ return('cast(make_timestamp(epoch_us(' ~ timestamp ~ ')) as date)') }}{% endmacro %}
+{#-
+  DuckDB's own functions for timestamptz follow the session's zone and are slow; through the epoch they are neither.
+#}
+{% macro duckdb__date_of(timestamp) %}
+    {{ return('cast(make_timestamp(epoch_us(' ~ timestamp ~ ')) as date)') }}
+{% endmacro %}
 
 {% macro spark__date_of(timestamp) %}{{ return('cast(' ~ timestamp ~ ' as date)') }}{% endmacro %}
 
@@ -105,6 +109,8 @@
     {{ return(adapter.dispatch('day_start', 'levain')(date)) }}
 {% endmacro %}
 
-{% macro duckdb__day_start(date) %}{{ return('make_timestamptz(epoch_us(cast(' ~ date ~ ' as timestamp)))') }}{% endmacro %}
+{% macro duckdb__day_start(date) %}
+    {{ return('make_timestamptz(epoch_us(cast(' ~ date ~ ' as timestamp)))') }}
+{% endmacro %}
 
 {% macro spark__day_start(date) %}{{ return('cast(' ~ date ~ ' as timestamp)') }}{% endmacro %}

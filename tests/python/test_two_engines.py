@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from lake import WITHOUT_TESTS, Lake
-from test_order import a_log
+from test_order import Log, a_log
 
+from ingest.catalog import watermarks
 from ingest.settings import PROJECT_ROOT
 from levain.parity import SCHEMAS, compare
 from levain.spark import prepare
@@ -20,26 +21,46 @@ pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark
 SPARK_JARS = os.environ.get("LEVAIN_SPARK_JARS", str(PROJECT_ROOT / ".cache" / "spark-jars"))
 
 
-def test_both_engines_build_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LEVAIN_SPARK_JARS", SPARK_JARS)
-    monkeypatch.setenv("LEVAIN_HOME", str(tmp_path))
-    lake = Lake(tmp_path)
-    log = a_log(seed=5, events=600)
+def lands(lake: Lake, log: Log, part: int, parts: int) -> None:
+    """Land one of so many equal parts of every partition's log."""
     for (topic, partition), records in log.items():
-        lake.land(topic, partition, records[: len(records) // 2])
-    prepare()
-    for engine in ("duckdb", "spark"):
-        run_dbt(lake.settings, ["build", "--target", engine, *WITHOUT_TESTS], "")
-    for (topic, partition), records in log.items():
-        lake.land(topic, partition, records[len(records) // 2 :])
+        size = len(records)
+        lake.land(topic, partition, records[size * part // parts : size * (part + 1) // parts])
 
-    comparisons = compare(lake.settings)
 
+def assert_equal(lake: Lake, build: bool = False) -> None:
+    comparisons = compare(lake.settings, build)
     assert {each.relation: each.remarks for each in comparisons if not each.equal} == {}
     assert {each.relation.split(".")[0] for each in comparisons} == set(SCHEMAS)
     rows = {each.relation: each.rows[0] or 0 for each in comparisons}
-    assert sum(count for relation, count in rows.items() if relation.endswith("__verdicts")) == sum(
-        map(len, log.values())
-    )
+    judged = sum(count for relation, count in rows.items() if relation.endswith("__verdicts"))
+    assert judged == sum(landed for table in lake.tables.values() for landed in watermarks(table.refresh()).values())
     for relation in ("gold.fct_sales", "gold.dim_product", "silver.ventes_clean", "quality.quality_rejects"):
         assert rows[relation] > 0
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    monkeypatch.setenv("LEVAIN_SPARK_JARS", SPARK_JARS)
+    monkeypatch.setenv("LEVAIN_HOME", str(tmp_path))
+    prepare()
+    return Lake(tmp_path)
+
+
+def test_both_engines_build_the_same_rows(lake: Lake) -> None:
+    """A first build and two incremental ones on each engine, then every table compared."""
+    log = a_log(seed=5, events=600)
+    for part in range(3):
+        lands(lake, log, part, 3)
+        for engine in ("duckdb", "spark"):
+            run_dbt(lake.settings, ["build", "--target", engine, *WITHOUT_TESTS], "")
+    assert_equal(lake)
+
+
+@pytest.mark.full
+def test_parity_after_every_build(lake: Lake) -> None:
+    """`levain parity` after each of three builds, with all dbt tests run on both engines."""
+    log = a_log(seed=6, events=900)
+    for part in range(3):
+        lands(lake, log, part, 3)
+        assert_equal(lake, build=True)

@@ -2,7 +2,7 @@
 # Makes the Dockerfile's base image without a registry: Debian 12 with its own Python 3.11, under the name that FROM asks
 # for, in a container storage of the caller's.
 #
-# usage: base.sh STORAGE    needs root; prints nothing but errors
+# usage: base.sh STORAGE    needs root; prints nothing but errors; exit 3: the tools cannot be installed here
 set -euo pipefail
 
 storage=$1
@@ -11,8 +11,7 @@ export DEBIAN_FRONTEND=noninteractive
 
 packages=(podman buildah debootstrap runc netavark aardvark-dns iptables uidmap catatonit)
 if ! dpkg --status "${packages[@]}" > /dev/null 2>&1; then
-  apt-get update -qq
-  apt-get install -y -qq --no-install-recommends "${packages[@]}" > /dev/null
+  apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}" > /dev/null || exit 3
 fi
 
 root=$(mktemp -d)
@@ -29,6 +28,6 @@ rm -f "$root"/usr/lib/python3*/EXTERNALLY-MANAGED
 rm -rf "$root"/var/cache/apt "$root"/var/lib/apt/lists
 
 tar --create --directory "$root" --one-file-system . \
-  | podman --root "$storage/root" --runroot "$storage/run" import --quiet \
+  | podman --log-level error --root "$storage/root" --runroot "$storage/run" import --quiet \
       --change 'ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin' --change 'ENV LANG=C.UTF-8' \
       - "$name" > /dev/null
