@@ -22,7 +22,8 @@ RUN pip install --no-deps --no-build-isolation -e . \
  && useradd --create-home --uid 10001 levain \
  && install -d -o levain -g levain /data
 
-USER levain
+# By number: an orchestrator that asks for a user without rights cannot look names up.
+USER 10001
 
 # DuckDB keeps its extensions in the user's folder: installed here, a read-only container has them too.
 RUN python -c "import duckdb; from levain.duckdb_plugin import load_extensions; load_extensions(duckdb.connect())"

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -64,7 +65,7 @@ def stale(settings: Settings, table: Table) -> Table:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lander.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(lander, "time", SimpleNamespace(sleep=lambda seconds: None))
 
 
 # What lands
@@ -252,7 +253,8 @@ def test_a_lost_reply_followed_by_another_writers_commit(
 ) -> None:
     """Our commit was made, its reply lost, and someone else went on from it before we looked."""
     break_commits(("after", TimeoutError("no reply")))
-    monkeypatch.setattr(lander.time, "sleep", lambda seconds: land(stale.refresh(), [fetch(10, 20)]))
+    waits = SimpleNamespace(sleep=lambda seconds: land(stale.refresh(), [fetch(10, 20)]))
+    monkeypatch.setattr(lander, "time", waits)  # not time.sleep itself: other threads call that too
     assert land(table, [fetch(0, 10)]).ranges == [Range(P0, 0, 10)]
     assert offsets(table) == list(range(20))
 
