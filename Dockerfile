@@ -26,7 +26,7 @@ RUN pip install --no-deps --no-build-isolation -e . \
 USER 10001
 
 # DuckDB keeps its extensions in the user's folder: installed here, a read-only container has them too.
-RUN python -c "import duckdb; from levain.duckdb_plugin import load_extensions; load_extensions(duckdb.connect())"
+RUN python -c "import duckdb; from levain.bronze import load_extensions; load_extensions(duckdb.connect())"
 
 ENV LEVAIN_HOME=/data \
     DBT_PROFILES_DIR=/app/profiles \

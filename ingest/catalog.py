@@ -113,11 +113,11 @@ def ensure_table(catalog: Catalog, contract: Contract) -> Table:
     """The contract's Bronze table, created if it is not there; safe to call from several processes at once.
 
     Raises:
-        LevainError: a table of that name has another schema.
+        LevainError: a table of that name has another schema, or cannot be read.
     """
     identifier = (NAMESPACE, contract.table)
     try:
-        table = catalog.load_table(identifier)
+        table = load_bronze(catalog, contract.table)
     except NoSuchTableError:
         table = _create(catalog, identifier)
     expected = BRONZE_SCHEMA.column_names
@@ -128,6 +128,29 @@ def ensure_table(catalog: Catalog, contract: Contract) -> Table:
             "Something else owns this table. Rename it, or give the contract another topic.",
         )
     return table
+
+
+def bronze_names(catalog: Catalog) -> list[str]:
+    """Names of the Bronze tables, sorted."""
+    if not catalog.namespace_exists(NAMESPACE):
+        return []
+    return sorted(identifier[-1] for identifier in catalog.list_tables(NAMESPACE))
+
+
+def load_bronze(catalog: Catalog, name: str) -> Table:
+    """A Bronze table that exists.
+
+    Raises:
+        LevainError: its metadata file is not where the catalog says.
+    """
+    try:
+        return catalog.load_table((NAMESPACE, name))
+    except OSError as error:
+        raise LevainError(
+            f"The table {NAMESPACE}.{name} cannot be read: {_first_line(error)}",
+            "Iceberg keeps absolute paths: a lake that was moved is found again only at its old place. Move it back, "
+            "or restore it.",
+        ) from error
 
 
 def watermarks(table: Table) -> dict[Partition, int]:

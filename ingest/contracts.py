@@ -4,30 +4,62 @@ A contract is an Open Data Contract Standard 3.1 document (https://bitol-io.gith
 whose one schema object describes a topic's events. What the standard has no word for is a custom property:
 
 ========================  =====================================================================================
-on the schema object      `key`, `identity`, `eventTime` (names of fields), `partitions`, `table`, `entity`,
-                          `minimumCompleteness` (0-100)
+on the schema object      `key`, `identity`, `eventTime` (names of fields), `partitions`, `minimumCompleteness` (0-100)
 on a property             `weight` (its part of the quality score), `column` (its name in the warehouse, where
                           the field's own name will not do), `strict` (true: an unknown reference holds the event)
 on a rule                 `weight`
 ========================  =====================================================================================
+
+What is promised here is checked, so what would not be checked is refused: an unknown option, a misspelt property.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import yaml
-from open_data_contract_standard.model import OpenDataContractStandard, SchemaObject, SchemaProperty
+from open_data_contract_standard.model import DataQuality, OpenDataContractStandard, SchemaObject, SchemaProperty
 from pydantic import ValidationError
 
 from ingest.errors import LevainError
 
 CONTRACTS_DIR = Path(__file__).resolve().parent / "contracts"
 LOGICAL_TYPES = ("string", "integer", "number", "boolean", "timestamp", "date")
+
+EVENT_COLUMNS = ("event_id", "event_time")
+"""Columns every event has, whatever its contract calls identity and event time."""
+
+MESSAGE_COLUMNS = (
+    "kafka_cluster",
+    "topic",
+    "partition",
+    "kafka_offset",
+    "kafka_timestamp",
+    "received_at",
+    "ingested_at",
+    "ingest_batch_id",
+    *EVENT_COLUMNS,
+    "event_date",
+    "payload_md5",
+    "payload",
+    "payload_bytes",
+    "failed_rules",
+    "missing_fields",
+    "quality_score",
+)
+"""Columns of every checked message, whatever its topic: message_columns() in macros/verdicts.sql."""
+
+_OPTIONS = {
+    "string": ("format", "pattern"),
+    "integer": ("minimum", "maximum"),
+    "number": ("minimum", "maximum"),
+}
+_SPARK_WORDS = {"lateral", "minus", "setminus"}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TOPIC = re.compile(r"[a-z][a-z0-9_-]*")
 _DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
@@ -84,7 +116,6 @@ class Contract:
     topic: str
     table: str
     system: str
-    entity: str
     title: str
     description: str
     grain: str
@@ -183,7 +214,7 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 
 def _contract(path: Path, document: OpenDataContractStandard, schema: SchemaObject) -> Contract:
-    custom = _custom(schema)
+    custom = _custom(path, "schema", schema, ("key", "identity", "eventTime", "partitions", "minimumCompleteness"))
     topic = schema.physicalName or ""
     if not _TOPIC.fullmatch(topic):
         raise _wrong(path, "schema.physicalName", "must be the topic's name")
@@ -197,6 +228,7 @@ def _contract(path: Path, document: OpenDataContractStandard, schema: SchemaObje
         if twice:
             raise _wrong(path, "schema.properties", f"{attribute} '{twice[0]}' stands twice")
     by_name = {field.name: field for field in fields}
+    _check_columns(path, fields, {"event_id": custom.get("identity"), "event_time": custom.get("eventTime")})
     for role in ("key", "identity", "eventTime"):
         if custom.get(role) not in by_name:
             raise _wrong(path, f"schema.customProperties.{role}", "must name one of the event's fields")
@@ -210,7 +242,6 @@ def _contract(path: Path, document: OpenDataContractStandard, schema: SchemaObje
         topic=topic,
         table=table,
         system=document.domain or "",
-        entity=str(custom.get("entity", table)),
         title=document.name or topic,
         description=_text(path, "schema.description", schema.description),
         grain=_text(path, "schema.dataGranularityDescription", schema.dataGranularityDescription),
@@ -230,16 +261,13 @@ def _contract(path: Path, document: OpenDataContractStandard, schema: SchemaObje
 def _field(path: Path, each: SchemaProperty) -> Field:
     name = each.name or ""
     where = f"schema.properties.{name or '?'}"
-    custom, options = _custom(each), each.logicalTypeOptions or {}
+    custom = _custom(path, where, each, ("weight", "column", "strict"))
     column = str(custom.get("column", name))
     if not _NAME.fullmatch(name) or not _NAME.fullmatch(column):
         raise _wrong(path, where, "name and column must be lower case letters, digits and underscores")
     if each.logicalType not in LOGICAL_TYPES:
         raise _wrong(path, f"{where}.logicalType", f"must be one of {', '.join(LOGICAL_TYPES)}")
-    if each.logicalType in ("boolean", "date", "timestamp") and ("minimum" in options or "maximum" in options):
-        raise _wrong(path, f"{where}.logicalTypeOptions", "minimum and maximum are for integer and number")
-    if options.get("format") not in (None, "uuid"):
-        raise _wrong(path, f"{where}.logicalTypeOptions.format", "only uuid is known")
+    options = _options(path, where, each)
     precision, scale = 12, 2
     if each.logicalType == "number":
         match = _DECIMAL.fullmatch(each.physicalType or "decimal(12,2)")
@@ -258,13 +286,72 @@ def _field(path: Path, each: SchemaProperty) -> Field:
         weight=_integer(path, f"{where}.weight", custom.get("weight", 10 if required else 5), 0, 1000),
         minimum=options.get("minimum"),
         maximum=options.get("maximum"),
-        allowed=tuple(str(value.value) for value in each.enum) if each.enum else None,
+        allowed=_allowed(path, where, each),
         format=options.get("format"),
         pattern=options.get("pattern"),
         precision=precision,
         scale=scale,
         reference=_reference(path, where, each, bool(custom.get("strict", False))),
     )
+
+
+def _check_columns(path: Path, fields: tuple[Field, ...], roles: dict[str, Any]) -> None:
+    """A column's name must be free: no word of SQL, no column that every message has."""
+    for field in fields:
+        where = f"schema.properties.{field.name}"
+        advice = "give it another name with the custom property `column`"
+        if field.column in _sql_words():
+            raise _wrong(path, where, f"'{field.column}' is a word of SQL: {advice}")
+        if field.column in ("fields", "verdict", *MESSAGE_COLUMNS) and roles.get(field.column) != field.name:
+            raise _wrong(path, where, f"every message has a column '{field.column}' of its own: {advice}")
+
+
+@cache
+def _sql_words() -> frozenset[str]:
+    """Words that cannot be a column's name in one of the engines."""
+    words = duckdb.sql(
+        "select keyword_name from duckdb_keywords() where keyword_category in ('reserved', 'type_function')"
+    ).fetchall()
+    return frozenset({word for (word,) in words} | _SPARK_WORDS)
+
+
+def _options(path: Path, where: str, each: SchemaProperty) -> dict[str, Any]:
+    """The options of a field's type, each of which is a rule of the verdicts."""
+    options = each.logicalTypeOptions or {}
+    kind = each.logicalType or ""
+    known = _OPTIONS.get(kind, ())
+    for name, value in options.items():
+        place = f"{where}.logicalTypeOptions.{name}"
+        if name not in known:
+            what = f"of a {kind} can be checked: {', '.join(known)}" if known else f"a {kind} has no options"
+            raise _wrong(path, place, f"{what}; for anything else write a rule")
+        if name in ("minimum", "maximum") and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise _wrong(path, place, "must be a number")
+        if name == "format" and value != "uuid":
+            raise _wrong(path, place, "only uuid is known")
+        if name == "pattern":
+            _check_pattern(path, place, value)
+    if options.get("minimum", 0) > options.get("maximum", float("inf")):
+        raise _wrong(path, f"{where}.logicalTypeOptions", "minimum is greater than maximum")
+    return options
+
+
+def _check_pattern(path: Path, where: str, pattern: Any) -> None:
+    if not isinstance(pattern, str) or "'" in pattern or "\\" in pattern:
+        raise _wrong(path, where, "must be a text without ' and \\, which engines read differently: write [.], [0-9]")
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise _wrong(path, where, f"is not a regular expression: {error}") from error
+
+
+def _allowed(path: Path, where: str, each: SchemaProperty) -> tuple[str, ...] | None:
+    if not each.enum:
+        return None
+    values = [value.value for value in each.enum]
+    if each.logicalType != "string" or any(not isinstance(value, str) or "'" in value for value in values):
+        raise _wrong(path, f"{where}.enum", "must list texts without ', of a string")
+    return tuple(map(str, values))
 
 
 def _reference(path: Path, where: str, each: SchemaProperty, strict: bool) -> Reference | None:
@@ -285,20 +372,26 @@ def _rules(path: Path, schema: SchemaObject) -> tuple[Rule, ...]:
             raise _wrong(path, where, "must be type: custom, engine: dbt, with a SQL condition as implementation")
         if not _NAME.fullmatch(quality.name or ""):
             raise _wrong(path, where, "must have a name in lower case letters, digits and underscores")
-        weights = {each.property: each.value for each in quality.customProperties or []}
+        custom = _custom(path, where, quality, ("weight",))
         rules.append(
             Rule(
                 name=quality.name or "",
                 expression=" ".join(quality.implementation.split()),
                 description=_text(path, f"{where}.description", quality.description),
-                weight=_integer(path, f"{where}.weight", weights.get("weight", 10), 0, 1000),
+                weight=_integer(path, f"{where}.weight", custom.get("weight", 10), 0, 1000),
             )
         )
     return tuple(rules)
 
 
-def _custom(element: SchemaObject | SchemaProperty) -> dict[str, Any]:
-    return {each.property or "": each.value for each in element.customProperties or []}
+def _custom(
+    path: Path, where: str, element: SchemaObject | SchemaProperty | DataQuality, known: tuple[str, ...]
+) -> dict[str, Any]:
+    found = {each.property or "": each.value for each in element.customProperties or []}
+    for name in found:
+        if name not in known:
+            raise _wrong(path, f"{where}.customProperties.{name}", f"is not known; known are {', '.join(known)}")
+    return found
 
 
 def _text(path: Path, where: str, value: str | None) -> str:

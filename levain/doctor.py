@@ -111,15 +111,15 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
 
 
 def _catalog(settings: Settings) -> Iterator[Finding]:
-    from ingest.catalog import NAMESPACE, open_catalog
+    from ingest.catalog import bronze_names, load_bronze, open_catalog
 
     if not settings.catalog_uri and settings.catalog_type == "sql" and not settings.catalog_file.exists():
         yield Finding("ok", f"no catalog yet at {settings.catalog_file}: `levain init` makes it")
         return
     try:
         catalog = open_catalog(settings)
-        tables = len(catalog.list_tables(NAMESPACE)) if catalog.namespace_exists(NAMESPACE) else 0
-        yield Finding("ok", f"the catalog opens: {tables} Bronze tables")
+        tables = [load_bronze(catalog, name) for name in bronze_names(catalog)]
+        yield Finding("ok", f"the catalog opens, and the metadata of {len(tables)} Bronze tables is there")
     except LevainError as error:
         yield Finding("fail", error.message, error.hint)
 
@@ -144,7 +144,7 @@ def _worker(settings: Settings) -> Iterator[Finding]:
 
 
 def _extensions(settings: Settings) -> Iterator[Finding]:
-    from levain.duckdb_plugin import EXTENSIONS, load_extensions
+    from levain.bronze import EXTENSIONS, load_extensions
 
     try:
         with duckdb.connect() as connection:

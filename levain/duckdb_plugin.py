@@ -6,39 +6,13 @@ Loads the extensions from their wheels, so nothing is downloaded, and lists the 
 
 from __future__ import annotations
 
-import duckdb
-import duckdb_extensions
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.invocation import get_invocation_id
 from duckdb import DuckDBPyConnection
 
-from ingest.catalog import NAMESPACE, metadata_location, open_catalog
-from ingest.settings import Settings, load_settings
-
-EXTENSIONS = ("avro", "httpfs", "iceberg")
-
-
-def load_extensions(connection: DuckDBPyConnection) -> None:
-    """Load the Iceberg reader into a connection, installing it from the wheels where it is not yet."""
-    for name in EXTENSIONS:
-        try:
-            connection.load_extension(name)
-        except duckdb.IOException:
-            duckdb_extensions.import_extension(name, con=connection)
-            connection.load_extension(name)
-
-
-def bronze_tables(settings: Settings) -> list[tuple[str, str]]:
-    """Every Bronze table with the location of its current Iceberg metadata file.
-
-    Raises:
-        LevainError: the catalog cannot be opened.
-    """
-    catalog = open_catalog(settings)
-    if not catalog.namespace_exists(NAMESPACE):
-        return []
-    return [(name[-1], metadata_location(catalog.load_table(name))) for name in sorted(catalog.list_tables(NAMESPACE))]
+from ingest.settings import load_settings
+from levain.bronze import bronze_tables, load_extensions
 
 
 def release() -> None:

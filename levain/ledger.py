@@ -109,7 +109,7 @@ def take(settings: Settings) -> Ledger:
     Raises:
         LevainError: Bronze has no tables, nothing was built yet, or a build holds the tables.
     """
-    from ingest.catalog import NAMESPACE, open_catalog, watermarks
+    from ingest.catalog import load_bronze, open_catalog, watermarks
 
     # The tables first, Bronze after: what lands between the two is "not built yet".
     with reader(settings) as connection:
@@ -117,7 +117,7 @@ def take(settings: Settings) -> Ledger:
         lines: dict[Place, Line] = {}
         catalog = open_catalog(settings)
         for name, location in check_bronze(settings):
-            for place, offset in watermarks(catalog.load_table((NAMESPACE, name))).items():
+            for place, offset in watermarks(load_bronze(catalog, name)).items():
                 lines[place] = Line(*place, next=offset)
             _count(connection, location, built, lines)
         _verdicts(connection, lines)

@@ -15,7 +15,7 @@ import yaml
 
 from ingest.errors import LevainError
 from ingest.settings import PROJECT_ROOT, Settings
-from levain.duckdb_plugin import bronze_tables
+from levain.bronze import bronze_tables
 from levain.terminal import errors, say, show_table
 from levain.warehouse import build as build_warehouse
 from levain.warehouse import parse, reader

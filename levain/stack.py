@@ -140,7 +140,7 @@ class Stack:
 
     def _start_broker(self, any_port: bool) -> PidFile:
         # A worker that still lives reads from the broker that is gone.
-        self._stop_worker("Its broker is gone")
+        self._stop_worker("Its broker is gone", ORPHAN_SECONDS)
         port = self._port(any_port)
         alias = self._next_alias()
         address = f"tcp://{_HOST}:{port}"
@@ -178,8 +178,12 @@ class Stack:
 
     def _worker_up(self, alias: str) -> None:
         worker = self._living(self.worker_file, "worker")
+        topics = list(load_contracts())
         if worker and worker.facts.get("alias") != alias:
-            self._stop_worker(f"It lands from {worker.facts.get('alias')}, not from {alias}")
+            self._stop_worker(f"It lands from {worker.facts.get('alias')}, not from {alias}", ORPHAN_SECONDS)
+            worker = None
+        elif worker and worker.facts.get("topics") != topics:
+            self._stop_worker("There are other contracts than when it started", STOP_SECONDS)
             worker = None
         if worker is None:
             processes.start(
@@ -188,14 +192,15 @@ class Stack:
                 log=self.worker_log,
                 environment={**os.environ, "LEVAIN_HOME": str(self.settings.root), "PYTHONUNBUFFERED": "1"},
                 alias=alias,
+                topics=topics,
             )
 
-    def _stop_worker(self, reason: str) -> None:
+    def _stop_worker(self, reason: str, timeout: float) -> None:
         worker = processes.read(self.worker_file)
         if worker and worker.alive:
             warn(f"{reason}: the worker (pid {worker.pid}) is started anew.")
             with errors.status("Stopping the worker"):
-                processes.stop(worker, ORPHAN_SECONDS)
+                processes.stop(worker, timeout)
 
     def _living(self, path: Path, name: str) -> PidFile | None:
         """The process of a pid file if it lives; else say what has become of it, and remove the file."""
@@ -266,11 +271,11 @@ class Stack:
 
     def _highest_landed(self) -> int:
         """The highest N of the clusters `embedded-N` in Bronze: the tables may be older than this home."""
-        from ingest.catalog import NAMESPACE, open_catalog, watermarks
+        from ingest.catalog import bronze_names, load_bronze, open_catalog, watermarks
 
         catalog = open_catalog(self.settings)
-        names = catalog.list_tables(NAMESPACE) if catalog.namespace_exists(NAMESPACE) else []
-        aliases = {cluster for name in names for cluster, _, _ in watermarks(catalog.load_table(name))}
+        tables = [load_bronze(catalog, name) for name in bronze_names(catalog)]
+        aliases = {cluster for table in tables for cluster, _, _ in watermarks(table)}
         return max((int(m[1]) for m in (re.fullmatch(r"embedded-(\d+)", alias) for alias in aliases) if m), default=0)
 
     def _land_the_rest(self) -> None:

@@ -166,7 +166,7 @@ def check_bronze(settings: Settings) -> list[tuple[str, str]]:
     Raises:
         LevainError: one is missing.
     """
-    from levain.duckdb_plugin import bronze_tables
+    from levain.bronze import bronze_tables
 
     found = bronze_tables(settings)
     missing = sorted({contract.table for contract in load_contracts().values()} - {name for name, _ in found})
@@ -185,7 +185,7 @@ def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     path = settings.duckdb_file
     if not path.exists():
         raise LevainError(f"Nothing was built yet: there is no {path}.", "Build the tables with `levain build`.")
-    from levain.duckdb_plugin import load_extensions
+    from levain.bronze import load_extensions
 
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
@@ -197,7 +197,8 @@ def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
             if lock is None:
                 raise LevainError(
                     f"{path} cannot be read: {_one_line(error)}",
-                    "Remove it and run `levain build`: it is made anew from Bronze.",
+                    "Restore it from a backup. Without one, move it away and run `levain build`: it is made anew from "
+                    "Bronze, all but what the snapshots knew of earlier reference data.",
                 ) from error
             if time.monotonic() > deadline:
                 raise lock from error
@@ -323,16 +324,14 @@ def rows_of(
 
 def bronze_rows(settings: Settings) -> list[tuple[str, int]]:
     """Each Bronze table with its number of rows, from the Iceberg snapshot's own totals."""
-    from ingest.catalog import NAMESPACE, open_catalog
+    from ingest.catalog import bronze_names, load_bronze, open_catalog
 
     catalog = open_catalog(settings)
-    if not catalog.namespace_exists(NAMESPACE):
-        return []
     counted = []
-    for identifier in sorted(catalog.list_tables(NAMESPACE)):
-        snapshot = catalog.load_table(identifier).current_snapshot()
+    for name in bronze_names(catalog):
+        snapshot = load_bronze(catalog, name).current_snapshot()
         total = snapshot.summary["total-records"] if snapshot and snapshot.summary else None
-        counted.append((identifier[-1], int(total or 0)))
+        counted.append((name, int(total or 0)))
     return counted
 
 

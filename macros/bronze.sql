@@ -16,7 +16,7 @@
 {% endmacro %}
 
 {% macro duckdb__pin_bronze(tables) %}
-    {#- lake.bronze_tables is the catalog's listing, from levain/duckdb_plugin.py. -#}
+    {#- lake.bronze_tables is the catalog's listing, by levain/duckdb_plugin.py. -#}
     {% set found = run_query('select table_name, metadata_location from lake.bronze_tables') %}
     {% set locations = dict(zip(found.columns[0].values(), found.columns[1].values())) %}
     {% do run_query('create schema if not exists bronze') %}

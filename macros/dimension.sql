@@ -3,7 +3,7 @@
   A whole type 2 dimension: versions from the log of changes, inferred members from the facts.
 
   changes, conflicts            Silver relations: the log, and the copies of its records that lost to other copies
-  facts, fact_conflicts         the same of the events that refer to the member, with event_time and event_date
+  facts, fact_conflicts         lists of Silver relations: the events that refer to the member, and their conflicts
   member                        natural key, e.g. product_id
   valid_from                    column of `changes` from when a record holds
   attributes                    see scd2_versions
@@ -20,7 +20,10 @@ with changes as (
 
 facts as (
 
-    select {{ member }}, event_time, event_date, _build from {{ facts }}
+    {% for relation in facts %}
+    {{ 'union all' if not loop.first }}
+    select {{ member }}, event_time, _build from {{ relation }}
+    {% endfor %}
 
 ),
 
@@ -34,9 +37,11 @@ affected as (
     union
     select {{ member }} from {{ conflicts }}
     where _build > {{ since }}
+    {% for relation in fact_conflicts %}
     union
-    select {{ member }} from {{ fact_conflicts }}
+    select {{ member }} from {{ relation }}
     where _build > {{ since }}
+    {% endfor %}
     union
     -- members of which a new fact is older than all that is known
     select facts.{{ member }} from facts

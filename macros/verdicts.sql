@@ -87,8 +87,8 @@ weighed as (
         {{ join_texts([
             "case when " ~ seconds_between('candidates.event_time', 'candidates.received_at') ~ " > 48 * 3600 then 'event_too_late' end",
             "case when " ~ seconds_between('candidates.received_at', 'candidates.event_time') ~ " > 600 then 'event_in_future' end",
-        ] + reference_reasons(references), ',') }} as hold_reasons,
-        released.kafka_offset is not null as is_released
+        ] + reference_reasons(references), ',') }} as _hold_reasons,
+        released.kafka_offset is not null as _is_released
     from candidates
     left join released
         on
@@ -107,7 +107,7 @@ placed as (
         {% for column in columns %}
         {% if column == 'failed_rules' %}
         case
-            when failed_rules = '' and hold_reasons <> '' and not is_released then hold_reasons
+            when failed_rules = '' and _hold_reasons <> '' and not _is_released then _hold_reasons
             else failed_rules
         end as failed_rules,
         {% else %}
@@ -116,7 +116,7 @@ placed as (
         {% endfor %}
         case
             when failed_rules <> '' then 'rejected'
-            when hold_reasons <> '' and not is_released then 'held'
+            when _hold_reasons <> '' and not _is_released then 'held'
         end as verdict
     from weighed
 
@@ -148,11 +148,11 @@ judged as (
 {% endif %}
 contenders as (
 
-    select {{ columns | join(', ') }}, verdict, cast(null as {{ dbt.type_string() }}) as old_verdict
+    select {{ columns | join(', ') }}, verdict, cast(null as {{ dbt.type_string() }}) as _old_verdict
     from placed
     {% if is_incremental() %}
     union all
-    select {{ columns | join(', ') }}, cast(null as {{ dbt.type_string() }}) as verdict, verdict as old_verdict
+    select {{ columns | join(', ') }}, cast(null as {{ dbt.type_string() }}) as verdict, verdict as _old_verdict
     from judged
     {% endif %}
 
@@ -165,10 +165,10 @@ ranked as (
         contenders.*,
         row_number() over (
             partition by event_id, verdict order by kafka_timestamp, kafka_cluster, partition, kafka_offset
-        ) as place,
+        ) as _place,
         first_value(payload_md5) over (
             partition by event_id, verdict order by kafka_timestamp, kafka_cluster, partition, kafka_offset
-        ) as first_payload_md5
+        ) as _first_payload_md5
     from contenders
 
 ),
@@ -179,11 +179,11 @@ decided as (
         {% for column in columns %}
         {{ column }},
         {% endfor %}
-        old_verdict,
+        _old_verdict,
         case
             when verdict is not null then verdict
-            when place = 1 then 'accepted'
-            when payload_md5 = first_payload_md5 then 'duplicate'
+            when _place = 1 then 'accepted'
+            when payload_md5 = _first_payload_md5 then 'duplicate'
             else 'conflict'
         end as verdict
     from ranked
@@ -194,7 +194,7 @@ decided as (
 changed as (
 
     select * from decided
-    where old_verdict is null or old_verdict <> verdict
+    where _old_verdict is null or _old_verdict <> verdict
 
 ),
 
@@ -207,7 +207,7 @@ payloads as (
         on
             {% for column in coordinates %}{{ 'and ' if not loop.first }}messages.{{ column }} = changed.{{ column }} {% endfor %}
 
-    where changed.old_verdict = 'accepted'
+    where changed._old_verdict = 'accepted'
 
 ),
 

@@ -1,5 +1,17 @@
 -- Each aggregate holds exactly the facts: lines, units and money of every day.
-with facts as (
+with days as (
+
+    select sale_date
+    from {{ ref('fct_sales') }}
+    where {{ rows_in_scope() }}
+    union
+    select sale_date
+    from {{ ref('int_sales__daily') }}
+    where {{ rows_in_scope() }}
+
+),
+
+facts as (
 
     select
         sale_date,
@@ -7,6 +19,7 @@ with facts as (
         sum(quantity) as units,
         sum(net_amount) as net_amount
     from {{ ref('fct_sales') }}
+    where sale_date in (select sale_date from days)
     group by sale_date
 
 ),
@@ -19,6 +32,7 @@ daily as (
         sum(units) as units,
         sum(net_amount) as net_amount
     from {{ ref('mart_sales_performance') }}
+    where sale_date in (select sale_date from days)
     group by sale_date
 
 ),
@@ -31,6 +45,7 @@ hourly as (
         sum(units) as units,
         sum(net_amount) as net_amount
     from {{ ref('mart_hourly_sales') }}
+    where sale_date in (select sale_date from days)
     group by sale_date
 
 )

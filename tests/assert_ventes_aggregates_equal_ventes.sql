@@ -1,40 +1,42 @@
--- The marketplace's aggregates hold exactly the accepted sales.
-with ventes as (
+-- The marketplace's aggregates hold exactly the accepted sales: number, money and quantity of every hour.
+with hours as (
 
-    select
-        coalesce(sum(montant), 0) as total_montant,
-        coalesce(sum(quantite), 0) as total_quantite
+    select {{ hour_start('vendu_le') }} as heure
     from {{ ref('ventes_clean') }}
+    where {{ rows_in_scope() }}
+    union
+    select heure
+    from {{ ref('int_ventes__hourly') }}
+    where {{ rows_in_scope() }}
 
 ),
 
-aggregates as (
+ventes as (
 
     select
-        coalesce(sum(total_montant), 0) as total_montant,
-        coalesce(sum(total_quantite), 0) as total_quantite
-    from {{ ref('ventes_aggreges') }}
+        {{ hour_start('vendu_le') }} as heure,
+        sum(montant) as total_montant,
+        sum(quantite) as total_quantite
+    from {{ ref('ventes_clean') }}
+    where {{ hour_start('vendu_le') }} in (select heure from hours)
+    group by {{ hour_start('vendu_le') }}
 
 ),
 
-hours as (
+hourly as (
 
-    select
-        coalesce(sum(total_montant), 0) as total_montant,
-        coalesce(sum(total_quantite), 0) as total_quantite
-    from {{ ref('hourly_sales') }}
+    select * from {{ ref('hourly_sales') }}
+    where heure in (select heure from hours)
 
 )
 
 select
+    ventes.heure,
+    hourly.heure as aggregated_heure,
     ventes.total_montant,
-    aggregates.total_montant as aggregated_montant,
-    hours.total_montant as hourly_montant
+    hourly.total_montant as aggregated_montant
 from ventes
-cross join aggregates
-cross join hours
+full outer join hourly on ventes.heure = hourly.heure
 where
-    ventes.total_montant <> aggregates.total_montant
-    or ventes.total_montant <> hours.total_montant
-    or ventes.total_quantite <> aggregates.total_quantite
-    or ventes.total_quantite <> hours.total_quantite
+    ventes.heure is null or hourly.heure is null
+    or ventes.total_montant <> hourly.total_montant or ventes.total_quantite <> hourly.total_quantite

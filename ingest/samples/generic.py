@@ -132,7 +132,7 @@ def _number(field: Field, rng: random.Random) -> int | Decimal:
     if high is None:
         high = low + _SPREAD
     if field.logical_type == "integer":
-        return int(rng.triangular(low, high, low))
+        return min(int(rng.triangular(low, high + 1, low)), int(high))
     most = 10.0 ** (field.precision - field.scale) - 10.0**-field.scale
     value = Decimal(f"{rng.triangular(low, min(high, most), low):.{field.scale}f}")
     return min(max(value, Decimal(str(low))), Decimal(str(min(high, most))))

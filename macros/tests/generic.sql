@@ -1,16 +1,20 @@
 {#
-  Generic tests. In an ordinary build a test of an incremental model reads the rows of this build and the keys they
-  touch; with `--vars '{audit: true}'` (levain build --audit) it reads everything.
+  Tests of data. A test of an incremental model reads the rows of this build and the keys they touch, so its cost follows
+  the new data; with `--vars '{audit: true}'` (levain build --audit) it reads everything.
 #}
 
 {% macro get_where_subquery(relation) %}
-    {#- dbt's own hook for `where`: gives the word __this_build__ its meaning. -#}
-    {% set where = config.get('where') or '' %}
-    {% if '__this_build__' in where %}
-        {% set where = where | replace('__this_build__', rows_in_scope()) %}
+    {#-
+      dbt's own hook: what a generic test reads of its model. The tests that judge a row by itself read this build's
+      rows; `_build` itself is tested on all of them, which the column's statistics answer.
+    -#}
+    {% set conditions = [config.get('where')] if config.get('where') else [] %}
+    {% if execute and model.test_metadata.name in ('not_null', 'accepted_values', 'relationships')
+        and model.column_name != '_build' and tested_model_is_incremental() %}
+        {% do conditions.append(rows_in_scope()) %}
     {% endif %}
-    {% if where %}
-        (select * from {{ relation }} where {{ where }}) as dbt_subquery
+    {% if conditions %}
+        (select * from {{ relation }} where {{ conditions | join(' and ') }}) as dbt_subquery
     {% else %}
         {{ relation }}
     {% endif %}
@@ -21,21 +25,28 @@
     {{ return('true' if var('audit') else '_build = ' ~ this_build()) }}
 {% endmacro %}
 
-{% test unique_together(model, columns, among='true', incremental=true) %}
-    {#-
-      No two rows have the same values in these columns.
+{% macro tested_model_is_incremental() %}
+    {#- Whether the model of the running generic test has a `_build`. -#}
+    {% set tested = graph.nodes.get(model.attached_node) if execute else none %}
+    {{ return(tested is not none and '_build' in tested.columns) }}
+{% endmacro %}
 
-      among: condition on the rows it holds for; incremental: whether the model has a `_build`.
-    -#}
+{% macro keys_in_scope(relation, keys) %}
+    {#- Condition: rows whose keys some row of this build has; true where the tested model has no `_build`. -#}
+    {% if not tested_model_is_incremental() or var('audit') %}{{ return('true') }}{% endif %}
+    {% set columns = keys | join(', ') %}
+    {{ return('(' ~ columns ~ ') in (select ' ~ columns ~ ' from ' ~ relation ~ ' where ' ~ rows_in_scope() ~ ')') }}
+{% endmacro %}
+
+{% test unique_together(model, columns, among='true') %}
+    {#- No two rows have the same values in these columns. among: condition on the rows it holds for. -#}
     select
         {{ columns | join(', ') }},
         count(*) as copies
     from {{ model }}
     where
         {{ among }}
-        {% if incremental and not var('audit') %}
-        and {{ columns[0] }} in (select {{ columns[0] }} from {{ model }} where {{ rows_in_scope() }})
-        {% endif %}
+        and {{ keys_in_scope(model, columns) }}
     group by {{ columns | join(', ') }}
     having count(*) > 1
 {% endtest %}
@@ -51,6 +62,7 @@
             is_current,
             lead(valid_from) over (partition by {{ member }} order by valid_from) as next_valid_from
         from {{ model }}
+        where {{ keys_in_scope(model, [member]) }}
 
     )
 

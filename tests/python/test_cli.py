@@ -8,8 +8,10 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -311,6 +313,23 @@ def test_a_build_writes_nothing_outside_the_home(home: Path, tmp_path: Path) -> 
     assert ran.returncode == 0, ran.stderr
     assert list(project.iterdir()) == []
     assert {path: path.stat().st_mtime_ns for path in (PROJECT / "target", PROJECT / "logs") if path.exists()} == before
+
+
+def test_a_home_that_was_moved_is_said(home: Path, tmp_path: Path) -> None:
+    """Iceberg's paths are absolute: at its new place the catalog names files that are not there."""
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("catalog.db", "levain.duckdb"):
+        shutil.copy(home / name, moved / name)
+    with sqlite3.connect(moved / "catalog.db") as catalog:
+        catalog.execute(
+            "update iceberg_tables set metadata_location = replace(metadata_location, ?, ?)", (str(home), str(moved))
+        )
+    for arguments in (["ledger"], ["show"], ["build"], ["doctor"]):
+        ran = levain(moved, *arguments)
+        assert ran.returncode == 1, arguments
+        assert "bronze.product_changes cannot be read" in ran.stdout + ran.stderr, arguments
+        assert "Traceback" not in ran.stderr, ran.stderr
 
 
 def test_doctor_finds_what_is_wrong(tmp_path: Path) -> None:

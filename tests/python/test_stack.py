@@ -65,6 +65,18 @@ def landed(settings: Settings) -> int:
     return dict(bronze_rows(settings))["sales_events"]
 
 
+def test_a_worker_of_other_contracts_is_started_anew(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    stack.up()
+    broker, worker = pids(stack)
+    facts = json.loads(stack.worker_file.read_text())
+    stack.worker_file.write_text(json.dumps({**facts, "topics": facts["topics"][1:]}))  # one contract was added since
+    stack.up()
+    assert pids(stack)[0] == broker and pids(stack)[1] != worker
+    assert not processes.started(worker)
+    assert "other contracts" in capsys.readouterr().err
+    assert json.loads(stack.worker_file.read_text())["topics"] == facts["topics"]
+
+
 def test_up_again_changes_nothing_and_down_leaves_no_process(stack: Stack) -> None:
     stack.up()
     first = pids(stack)

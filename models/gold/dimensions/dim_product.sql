@@ -7,8 +7,8 @@
 {{ scd2_dimension(
     changes=ref('silver_product_changes'),
     conflicts=ref('silver_product_changes_conflicts'),
-    facts=ref('silver_sales_events'),
-    fact_conflicts=ref('silver_sales_events_conflicts'),
+    facts=[ref('silver_sales_events')],
+    fact_conflicts=[ref('silver_sales_events_conflicts')],
     member='product_id',
     valid_from='valid_from',
     attributes={

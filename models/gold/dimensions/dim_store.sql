@@ -7,8 +7,8 @@
 {{ scd2_dimension(
     changes=ref('silver_store_extracts'),
     conflicts=ref('silver_store_extracts_conflicts'),
-    facts=ref('silver_sales_events'),
-    fact_conflicts=ref('silver_sales_events_conflicts'),
+    facts=[ref('silver_sales_events')],
+    fact_conflicts=[ref('silver_sales_events_conflicts')],
     member='store_id',
     valid_from='event_time',
     attributes={
