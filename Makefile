@@ -109,8 +109,11 @@ docs: setup ## dbt docs with column lineage, served
 clean: setup ## remove all state (asks first; ARGS=--yes does not)
 	@$(LEVAIN) clean $(ARGS)
 
+# Modules of tests, two at a time, in the order of conftest.py.
+TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
+
 test: setup-dev spark-jars ## all tests, both engines
-	@JAVA_HOME="$$($(BIN)/python -m levain.spark)" $(BIN)/python -m pytest -m "not full" $(ARGS)
+	@JAVA_HOME="$$($(BIN)/python -m levain.spark)" $(BIN)/python -m pytest $(TWO_AT_A_TIME) -m "not full" $(ARGS)
 
 test-full: setup-dev spark-jars ## all tests and the long runs
 	@JAVA_HOME="$$($(BIN)/python -m levain.spark)" $(BIN)/python -m pytest $(ARGS)

@@ -11,6 +11,15 @@ from kafka_broker import Broker
 
 from ingest.settings import Settings
 
+LONGEST_FIRST = ("test_two_engines.py", "test_order.py", "test_cli.py", "test_end_to_end.py", "test_worker.py")
+"""Modules that run for minutes: begun first, none of them is waited for at the end while all else is done."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the modules that take longest first."""
+    rank = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
