@@ -27,7 +27,7 @@ import duckdb
 from ingest.contracts import load_contracts
 from ingest.errors import LevainError
 from ingest.settings import PROJECT_ROOT, Settings
-from levain.terminal import errors, progress, say, show_table
+from levain.terminal import errors, progress, say, show_table, warn
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
@@ -380,9 +380,26 @@ def _lineage(target: Path, pages: Path) -> None:
     from dbt_colibri.lineage_extractor.extractor import DbtColumnLineageExtractor
     from dbt_colibri.report.generator import DbtColibriReportGenerator
 
-    logging.getLogger("colibri").setLevel(logging.ERROR)
+    untraced: list[str] = []
+    tracer = logging.getLogger("colibri")
+    tracer.propagate = False
+    tracer.setLevel(logging.ERROR)
+    tracer.handlers = [_Collector(untraced)]
     extractor = DbtColumnLineageExtractor(str(target / "manifest.json"), str(target / "catalog.json"))
     DbtColibriReportGenerator(extractor, disable_telemetry=True).generate_report(output_dir=str(pages / "lineage"))
+    if untraced:
+        warn(f"The lineage of {len(untraced)} models or columns cannot be traced; the first: {untraced[0]}")
+
+
+class _Collector(logging.Handler):
+    """Keeps the messages it is given."""
+
+    def __init__(self, messages: list[str]) -> None:
+        super().__init__()
+        self.messages = messages
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
 
 
 def _reporter(advance: Callable[[int, str, int], None]) -> Callable[[EventMsg], None]:

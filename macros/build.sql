@@ -76,9 +76,12 @@
 {% endmacro %}
 
 {% macro this_build() %}
-    {#- Number of the running build. Returns a bigint expression. -#}
-    (select max(build) from {{ meta_table('builds') }})
-{%- endmacro %}
+    {#- Number of the running build, else of the last one; 0 before the first. Returns a bigint constant. -#}
+    {% set builds = meta_table('builds') %}
+    {% set known = execute and load_relation(builds) is not none %}
+    {% set number = run_query('select coalesce(max(build), 0) from ' ~ builds).columns[0].values()[0] if known else 0 %}
+    {{ return('cast(' ~ number ~ ' as bigint)') }}
+{% endmacro %}
 
 {% macro last_build() %}
     {#-

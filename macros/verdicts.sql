@@ -42,10 +42,10 @@ waiting as (
 
     select
         {% for column in columns %}
-        {{ "'' as failed_rules" if column == 'failed_rules' else column }}{{ ',' if not loop.last }}
+        {{ "'' as failed_rules" if column == 'failed_rules' else 'old.' ~ column }}{{ ',' if not loop.last }}
         {% endfor %}
-    from {{ this }}
-    where verdict = 'held'
+    from {{ this }} as old
+    where old.verdict = 'held'
 
 ),
 
@@ -133,7 +133,11 @@ touched as (
 -- what was judged before under the same event_ids
 judged as (
 
-    select old.*
+    select
+        {% for column in columns %}
+        old.{{ column }},
+        {% endfor %}
+        old.verdict
     from {{ this }} as old
     inner join touched on old.event_id = touched.event_id
     where
