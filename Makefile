@@ -60,6 +60,7 @@ $(STAMPS)/runtime: $(STAMPS)/venv requirements/runtime.txt pyproject.toml
 	@echo "Installing what Levain runs on"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/runtime.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@$(BIN)/python -c "import duckdb; from levain.bronze import load_extensions; load_extensions(duckdb.connect())"
 	@touch $@
 
 setup-dev: $(STAMPS)/dev
