@@ -445,7 +445,7 @@ schema:
         logicalType: string
         required: true
         description: d
-        logicalTypeOptions: {pattern: "^OV-[A-F]\\\\d{3}$"}
+        logicalTypeOptions: {pattern: "^OV-[A-F][0-9]{3}$"}
       - name: store_id
         logicalType: string
         required: true
