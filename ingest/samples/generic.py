@@ -166,17 +166,15 @@ def _matching(contract: Contract, field: Field, pattern: Any, rng: random.Random
 
 def _characters(items: list[tuple[Any, Any]]) -> str:
     """The printable ASCII characters of a character class."""
-    every, found = string.ascii_letters + string.digits + string.punctuation + " ", ""
+    found = ""
     for kind, what in items:
         match str(kind):
             case "LITERAL":
                 found += chr(what)
             case "RANGE":
                 found += "".join(chr(code) for code in range(what[0], what[1] + 1))
-            case "CATEGORY":
-                code = {"CATEGORY_DIGIT": r"\d", "CATEGORY_WORD": r"\w", "CATEGORY_SPACE": " "}.get(str(what), r"\w")
-                found += "".join(character for character in every if re.match(code, character))
     if str(items[0][0]) == "NEGATE":
+        every = string.ascii_letters + string.digits + string.punctuation + " "
         return "".join(character for character in every if character not in found)
     return found
 
