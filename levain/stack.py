@@ -73,11 +73,13 @@ class Stack:
             wait_for_worker: False: return once the worker has been started; see `wait_for_worker`.
 
         Raises:
-            LevainError: a port is taken, a process ends or does not become ready, Kafka cannot be reached.
+            LevainError: a contract is malformed, a port is taken, a process ends or does not become ready, Kafka cannot
+                be reached.
         """
+        topics = list(load_contracts())  # before anything runs: a malformed one would stop the worker
         with self._lock():
             alias = self._external() if self.settings.kafka_bootstrap else self._broker_up(any_port)
-            self._worker_up(alias)
+            self._worker_up(alias, topics)
         if wait_for_worker:
             self.wait_for_worker()
 
@@ -176,9 +178,8 @@ class Stack:
             raise
         return broker
 
-    def _worker_up(self, alias: str) -> None:
+    def _worker_up(self, alias: str, topics: list[str]) -> None:
         worker = self._living(self.worker_file, "worker")
-        topics = list(load_contracts())
         if worker and worker.facts.get("alias") != alias:
             self._stop_worker(f"It lands from {worker.facts.get('alias')}, not from {alias}", ORPHAN_SECONDS)
             worker = None
