@@ -68,7 +68,7 @@ def apache_kafka(folder: Path) -> Iterator[Broker]:
         )
     )
     run = [java, "-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*"]
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:22]
+    cluster_id = "L" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:21]  # a first "-" would be an option
     subprocess.run(
         [*run, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", properties], check=True, capture_output=True
     )
