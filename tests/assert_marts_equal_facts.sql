@@ -14,39 +14,39 @@ with days as (
 facts as (
 
     select
-        sale_date,
+        sales.sale_date,
         count(*) as line_count,
-        sum(quantity) as units,
-        sum(net_amount) as net_amount
-    from {{ ref('fct_sales') }}
-    where sale_date in (select sale_date from days)
-    group by sale_date
+        sum(sales.quantity) as units,
+        sum(sales.net_amount) as net_amount
+    from {{ ref('fct_sales') }} as sales
+    inner join days on sales.sale_date = days.sale_date
+    group by sales.sale_date
 
 ),
 
 daily as (
 
     select
-        sale_date,
-        sum(line_count) as line_count,
-        sum(units) as units,
-        sum(net_amount) as net_amount
-    from {{ ref('mart_sales_performance') }}
-    where sale_date in (select sale_date from days)
-    group by sale_date
+        mart.sale_date,
+        sum(mart.line_count) as line_count,
+        sum(mart.units) as units,
+        sum(mart.net_amount) as net_amount
+    from {{ ref('mart_sales_performance') }} as mart
+    inner join days on mart.sale_date = days.sale_date
+    group by mart.sale_date
 
 ),
 
 hourly as (
 
     select
-        sale_date,
-        sum(line_count) as line_count,
-        sum(units) as units,
-        sum(net_amount) as net_amount
-    from {{ ref('mart_hourly_sales') }}
-    where sale_date in (select sale_date from days)
-    group by sale_date
+        mart.sale_date,
+        sum(mart.line_count) as line_count,
+        sum(mart.units) as units,
+        sum(mart.net_amount) as net_amount
+    from {{ ref('mart_hourly_sales') }} as mart
+    inner join days on mart.sale_date = days.sale_date
+    group by mart.sale_date
 
 )
 

@@ -14,19 +14,19 @@ with hours as (
 ventes as (
 
     select
-        {{ hour_start('vendu_le') }} as heure,
-        sum(montant) as total_montant,
-        sum(quantite) as total_quantite
-    from {{ ref('ventes_clean') }}
-    where {{ hour_start('vendu_le') }} in (select heure from hours)
-    group by {{ hour_start('vendu_le') }}
+        hours.heure,
+        sum(clean.montant) as total_montant,
+        sum(clean.quantite) as total_quantite
+    from {{ ref('ventes_clean') }} as clean
+    inner join hours on {{ hour_start('clean.vendu_le') }} = hours.heure
+    group by hours.heure
 
 ),
 
 hourly as (
 
-    select * from {{ ref('hourly_sales') }}
-    where heure in (select heure from hours)
+    select sums.* from {{ ref('hourly_sales') }} as sums
+    inner join hours on sums.heure = hours.heure
 
 )
 
