@@ -26,7 +26,7 @@ export DO_NOT_TRACK := 1
 
 LEVAIN := $(BIN)/levain
 
-.PHONY: help setup setup-dev spark-jars demo start stop init producers batch-etl show-data docs clean test test-full \
+.PHONY: help setup setup-dev spark-jars demo start stop init producers batch-etl show-data docs clean test test-full chaos \
 	lint bench requirements rebuild-venv
 
 help: ## these lines
@@ -118,6 +118,9 @@ test: setup-dev spark-jars ## all tests, both engines
 
 test-full: setup-dev spark-jars ## all tests and the long runs
 	@JAVA_HOME="$$($(BIN)/python -m levain.spark)" $(BIN)/python -m pytest $(ARGS)
+
+chaos: setup-dev ## 200 rounds of kills, pauses, lost replies and restarts, then Bronze against Kafka (options: ARGS="--rounds 50")
+	@JAVA_HOME="$$($(BIN)/python -m levain.spark)" $(BIN)/python tests/python/chaos.py $(ARGS)
 
 # A file of macros renders to nothing: sqlfluff sees its Jinja, line lengths and line ends there, but no SQL to indent.
 lint: setup-dev ## ruff, mypy, portability, generated files, dbt-bouncer, sqlfluff

@@ -11,7 +11,14 @@ from kafka_broker import Broker
 
 from ingest.settings import Settings
 
-LONGEST_FIRST = ("test_two_engines.py", "test_order.py", "test_cli.py", "test_end_to_end.py", "test_worker.py")
+LONGEST_FIRST = (
+    "test_two_engines.py",
+    "test_order.py",
+    "test_cli.py",
+    "test_end_to_end.py",
+    "test_worker.py",
+    "test_chaos.py",
+)
 """Modules that run for minutes: begun first, none of them is waited for at the end while all else is done."""
 
 

@@ -36,44 +36,73 @@ class Broker:
         return int(self.bootstrap.rpartition(":")[2])
 
 
-@contextmanager
-def apache_kafka(folder: Path) -> Iterator[Broker]:
-    """One Apache Kafka broker that is its own controller; its log is in the folder."""
-    java, jars = _java(), _jars()
-    port, controller = free_port(), free_port()
-    properties = folder / "server.properties"
-    properties.write_text(
-        "\n".join(
-            (
-                "process.roles=broker,controller",
-                "node.id=1",
-                f"controller.quorum.voters=1@127.0.0.1:{controller}",
-                f"listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
-                f"advertised.listeners=PLAINTEXT://127.0.0.1:{port}",
-                "controller.listener.names=CONTROLLER",
-                "inter.broker.listener.name=PLAINTEXT",
-                "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-                f"log.dirs={folder / 'log'}",
-                "auto.create.topics.enable=false",
-                "group.initial.rebalance.delay.ms=0",
-                "offsets.topic.replication.factor=1",
-                "offsets.topic.num.partitions=3",
-                "transaction.state.log.replication.factor=1",
-                "transaction.state.log.min.isr=1",
-                "transaction.state.log.num.partitions=3",
-                "share.coordinator.state.topic.replication.factor=1",
-                "share.coordinator.state.topic.min.isr=1",
-                "share.coordinator.state.topic.num.partitions=3",
+class ApacheKafka:
+    """One Apache Kafka broker that is its own controller, and can be killed and started again on its log."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        port, controller = free_port(), free_port()
+        self.bootstrap = f"127.0.0.1:{port}"
+        self._properties = folder / "server.properties"
+        self._properties.write_text(
+            "\n".join(
+                (
+                    "process.roles=broker,controller",
+                    "node.id=1",
+                    f"controller.quorum.voters=1@127.0.0.1:{controller}",
+                    f"listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+                    f"advertised.listeners=PLAINTEXT://127.0.0.1:{port}",
+                    "controller.listener.names=CONTROLLER",
+                    "inter.broker.listener.name=PLAINTEXT",
+                    "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+                    f"log.dirs={folder / 'log'}",
+                    "auto.create.topics.enable=false",
+                    "group.initial.rebalance.delay.ms=0",
+                    "offsets.topic.replication.factor=1",
+                    "offsets.topic.num.partitions=3",
+                    "transaction.state.log.replication.factor=1",
+                    "transaction.state.log.min.isr=1",
+                    "transaction.state.log.num.partitions=3",
+                    "share.coordinator.state.topic.replication.factor=1",
+                    "share.coordinator.state.topic.min.isr=1",
+                    "share.coordinator.state.topic.num.partitions=3",
+                )
             )
         )
-    )
-    run = [java, "-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*"]
-    cluster_id = "L" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:21]  # a first "-" would be an option
-    subprocess.run(
-        [*run, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", properties], check=True, capture_output=True
-    )
-    with _process([*run, "kafka.Kafka", str(properties)], folder / "server.log", port) as broker:
-        yield broker
+        heap = ["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        self._run = [_java(), *heap, "-cp", f"{_jars()}/*"]
+        cluster_id = "L" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:21]  # a first "-" would be an option
+        formats = [*self._run, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", self._properties]
+        subprocess.run(formats, check=True, capture_output=True)
+
+    def start(self) -> Broker:
+        """Start it and wait until it answers."""
+        log = self.folder / "server.log"
+        with log.open("ab") as output:
+            command = [*self._run, "kafka.Kafka", str(self._properties)]
+            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=self.folder)
+        broker = Broker(self.bootstrap, self._process.pid)
+        try:
+            _wait_for(broker, self._process, log)
+        except BaseException:
+            self.kill()
+            raise
+        return broker
+
+    def kill(self) -> None:
+        """End it at once; its log stays."""
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def apache_kafka(folder: Path) -> Iterator[Broker]:
+    """Apache Kafka for as long as the block runs; its log is in the folder."""
+    kafka = ApacheKafka(folder)
+    try:
+        yield kafka.start()
+    finally:
+        kafka.kill()
 
 
 @contextmanager

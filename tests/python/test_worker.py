@@ -20,8 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from exactness import Content, Place, committed, differences, holes, rows
 from kafka_broker import ROOT, Broker
 from pyiceberg.table import Table
 
@@ -32,8 +33,6 @@ from ingest.lander import covered_ranges
 from ingest.settings import Settings
 
 SALES, CHANGES, VENTES = "sales-events", "product-changes", "ventes_stream"
-Rows = dict[tuple[int, int], tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]]
-"""(partition, offset) -> key, value, headers"""
 
 
 class Worker:
@@ -125,34 +124,6 @@ def produce_transactions(broker: Broker, topic: str) -> None:
             producer.abort_transaction(30)
 
 
-def committed(broker: Broker, topic: str) -> Rows:
-    """Every message of a topic that a reader of committed ones sees, and may see."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": broker.bootstrap,
-            "group.id": "oracle",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-        }
-    )
-    partitions = list(consumer.list_topics(topic).topics[topic].partitions)
-    beginnings = [consumer.get_watermark_offsets(TopicPartition(topic, p))[0] for p in partitions]
-    consumer.assign([TopicPartition(topic, p, b) for p, b in zip(partitions, beginnings, strict=True)])
-    found: Rows = {}
-    ended: set[int] = set()
-    while len(ended) < len(partitions):
-        message = consumer.poll(10)
-        assert message is not None, "the oracle hears nothing"
-        if message.error():
-            ended.add(message.partition())
-        else:
-            key = message.partition(), message.offset()
-            found[key] = message.key(), message.value(), message.headers() or []
-    consumer.close()
-    return found
-
-
 # Bronze's side
 
 
@@ -160,20 +131,12 @@ def bronze(home: Path, topic: str) -> Table:
     return ensure_table(open_catalog(Settings(home=home)), contract_for(topic))
 
 
-def landed(home: Path, topic: str) -> Rows:
+def landed(home: Path, topic: str) -> dict[Place, Content]:
     """Every row of a Bronze table; fails if one offset is there twice."""
-
-    def raw(row: dict[str, object], column: str) -> bytes | None:
-        text = row[column]
-        return text.encode() if isinstance(text, str) else row[f"{column}_bytes"]  # type: ignore[return-value]
-
-    found: Rows = {}
-    for row in bronze(home, topic).scan().to_arrow().to_pylist():
-        assert (row["kafka_cluster"], row["topic"]) == ("test", topic)
-        key = row["partition"], row["offset"]
-        assert key not in found, f"partition {key[0]} offset {key[1]} has landed twice"
-        found[key] = raw(row, "key"), raw(row, "value"), [(h["key"], raw(h, "value")) for h in row["headers"]]
-    return found
+    found = rows(bronze(home, topic), "test")
+    places = [place for place, _ in found]
+    assert len(places) == len(set(places)), differences({}, found)
+    return dict(found)
 
 
 def wait_until_landed(broker: Broker, home: Path, worker: Worker, *topics: str, seconds: float = 60) -> None:
@@ -181,7 +144,7 @@ def wait_until_landed(broker: Broker, home: Path, worker: Worker, *topics: str, 
     deadline = time.monotonic() + seconds
     for topic in topics:
         last: dict[int, int] = {}
-        for partition, offset in committed(broker, topic):
+        for partition, offset in committed(broker.bootstrap, topic):
             last[partition] = max(offset, last.get(partition, 0))
         while True:
             marks = {p: offset for (_, _, p), offset in watermarks(bronze(home, topic)).items()}
@@ -195,11 +158,9 @@ def wait_until_landed(broker: Broker, home: Path, worker: Worker, *topics: str, 
 def assert_exact(broker: Broker, home: Path, *topics: str) -> None:
     """Bronze holds each committed message once, byte for byte, in contiguous ranges."""
     for topic in topics:
-        assert landed(home, topic) == committed(broker, topic)
-        ends: dict[object, int] = {}
-        for found in covered_ranges(bronze(home, topic)):
-            assert found.start == ends.get(found.partition, found.start), f"a range is missing before {found}"
-            ends[found.partition] = found.end
+        table = bronze(home, topic)
+        assert not differences(committed(broker.bootstrap, topic), rows(table, "test"))
+        assert not holes(table)
 
 
 @contextmanager
@@ -419,7 +380,7 @@ def test_retention_that_passed_the_watermark_stops_it(
     worker = start(apache_kafka, LEVAIN_ACCEPT_MISSING="true")
     wait_until_landed(apache_kafka, home, worker, VENTES)
     assert worker.stop() == 0, worker.output
-    assert landed(home, VENTES) == before | committed(apache_kafka, VENTES)
+    assert landed(home, VENTES) == before | committed(apache_kafka.bootstrap, VENTES)
     ranges = [r for r in covered_ranges(bronze(home, VENTES)) if r.partition == ("test", VENTES, 0)]
     assert [r.start for r in ranges if r.start == mark + 5], "the range that is missing stays visible"
 
