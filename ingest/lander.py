@@ -18,7 +18,7 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -99,11 +99,18 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """What one call of `land` appended: rows, and what they cover."""
+    """What one call of `land` appended, and what it covers; no ranges: all had landed before.
+
+    Attributes:
+        size: bytes of keys and values.
+        timestamps: the rows' `kafka_timestamp`.
+    """
 
     batch_id: str
     rows: int
     ranges: list[Range]
+    size: int
+    timestamps: pa.ChunkedArray
 
 
 def land(
@@ -112,6 +119,7 @@ def land(
     *,
     accept_missing: bool = False,
     properties: Mapping[str, str] = MappingProxyType({}),
+    retrying: Callable[[Exception], None] = lambda failure: None,
 ) -> Landed:
     """Append what is not in the table yet, in one commit; return once it is there.
 
@@ -121,31 +129,34 @@ def land(
             what has landed.
         accept_missing: go on where offsets are missing between the table and a fetch.
         properties: table properties to set in the same commit.
+        retrying: called with the failure before each further try.
 
     Raises:
         LevainError: offsets are missing (with the exact range), the data cannot be written, or the catalog does
             not take the commit.
     """
     fetches = list(fetches)
-    landed = Landed(str(uuid.uuid4()), 0, [])
+    batch_id = str(uuid.uuid4())
+    nothing = landed = _landed(batch_id, _ARROW_SCHEMA.empty_table(), [])
     ingested_at = datetime.now(UTC)
     failure: Exception | None = None
     for attempt in range(ATTEMPTS):
         if failure is not None:
             log.warning("%s: commit not confirmed (%s), looking at the table", _name(table), failure)
+            retrying(failure)
             time.sleep(random.uniform(0.5, 1) * min(5.0, 0.1 * 2**attempt))  # noqa: S311 - spreads writers, hides nothing
             try:
                 table.refresh()
             except Exception as error:  # the catalog is away: look again after a longer wait
                 failure = error
                 continue
-            if has_landed(table, landed.batch_id):
+            if has_landed(table, batch_id):
                 return landed
         todo = _trim(fetches, watermarks(table), accept_missing)
         if not todo:
-            return Landed(landed.batch_id, 0, [])
-        rows = to_arrow(todo, ingested_at, landed.batch_id)
-        landed = Landed(landed.batch_id, rows.num_rows, _ranges(todo))
+            return nothing
+        rows = to_arrow(todo, ingested_at, batch_id)
+        landed = _landed(batch_id, rows, _ranges(todo))
         transaction = _stage(table, rows, landed, properties)
         try:
             transaction.commit_transaction()
@@ -227,6 +238,11 @@ def missing(partition: Partition, start: int, end: int) -> LevainError:
         "no longer has them: retention or a deletion was faster than the worker.",
         f"To go on from {end} without them, start the worker once with LEVAIN_ACCEPT_MISSING=true.",
     )
+
+
+def _landed(batch_id: str, rows: pa.Table, ranges: list[Range]) -> Landed:
+    sizes = (pc.sum(pc.binary_length(rows[name])) for name in ("key", "key_bytes", "value", "value_bytes"))
+    return Landed(batch_id, rows.num_rows, ranges, sum(size.as_py() or 0 for size in sizes), rows["kafka_timestamp"])
 
 
 def _ranges(fetches: Sequence[Fetch]) -> list[Range]:
