@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NoReturn, cast
 
 import faust
@@ -19,11 +21,13 @@ from faust.app import base as faust_app
 from faust.types import EventT, StreamT
 from pyiceberg.table import Table
 
-from ingest import kafka, lander
+from ingest import kafka, lander, logs
 from ingest.catalog import Partition, ensure_table, open_catalog, topic_id, topic_id_property, watermarks
 from ingest.contracts import Contract, load_contracts
 from ingest.errors import LevainError
+from ingest.health import Health, serve
 from ingest.lander import Fetch
+from ingest.metrics import Metrics
 from ingest.settings import Settings, load_settings
 from ingest.transport import SCHEME, LandingApp
 
@@ -33,9 +37,10 @@ log = logging.getLogger(__name__)
 class InHand:
     """Fetches of one topic that have been read but have not landed yet."""
 
-    def __init__(self, contract: Contract, settings: Settings) -> None:
+    def __init__(self, contract: Contract, settings: Settings, metrics: Metrics) -> None:
         self.contract = contract
         self.settings = settings
+        self.metrics = metrics
         self.table: Table  # opened when the worker starts
         self.properties: dict[str, str] = {}
         self._events: list[EventT[Any]] = []
@@ -45,26 +50,33 @@ class InHand:
     def take(self, event: EventT[Any]) -> bool:
         """Add a fetch; True when that makes it enough for a commit."""
         fetch = cast(Fetch, event.value)
+        size = fetch.size
         self._events.append(event)
-        self._bytes += fetch.size
+        self._bytes += size
+        self.metrics.taken(self.contract.topic, size)
         return self._bytes >= self.settings.commit_every_bytes
 
     async def commit(self) -> None:
         """Land what is in hand, then acknowledge it. One commit at a time; the next fetches are read meanwhile."""
         async with self._committing:
-            events, self._events, self._bytes = self._events, [], 0
+            events, self._events, size, self._bytes = self._events, [], self._bytes, 0
             if not events:
                 return
+            topic, fetches = self.contract.topic, [cast(Fetch, event.value) for event in events]
+            began = time.monotonic()
             landed = await asyncio.to_thread(
                 lander.land,
                 self.table,
-                [cast(Fetch, event.value) for event in events],
+                fetches,
                 accept_missing=self.settings.accept_missing,
                 properties=self.properties,
+                retrying=partial(self.metrics.retrying, topic),
             )
             for event in events:
                 event.ack()
-            log.info("%s: %d messages landed in commit %s", self.contract.topic, landed.rows, landed.batch_id)
+            seconds = time.monotonic() - began
+            self.metrics.landed(topic, fetches, size, landed, seconds)
+            logs.commit(log, topic, landed, seconds)
 
 
 class App(faust.App, LandingApp):
@@ -80,11 +92,16 @@ class App(faust.App, LandingApp):
         super().__init__(**options)
         self.settings = settings
         self.accept_missing = settings.accept_missing
-        self.in_hand = {topic: InHand(contract, settings) for topic, contract in contracts.items()}
+        self.health = Health()
+        self.metrics = Metrics(contracts, self.health.readings)
+        self.in_hand = {topic: InHand(contract, settings, self.metrics) for topic, contract in contracts.items()}
 
     async def on_first_start(self) -> None:
         """Find the cluster and the tables, or say what is missing before anything is read."""
+        self.health.loop = asyncio.get_running_loop()
         try:
+            url = serve(self.health, self.metrics.registry, self.settings)
+            log.info("Metrics are at %s/metrics, health is at /healthz and /readyz there", url)
             self.cluster = kafka.cluster(self.settings)
             await asyncio.to_thread(self._open_tables)
         except Exception as error:
@@ -93,6 +110,7 @@ class App(faust.App, LandingApp):
 
     async def on_stop(self) -> None:
         """Stop reading, then land what is in hand."""
+        self.health.stopping = True
         await super().on_stop()
         await self.land(*self.in_hand.values())
 
@@ -131,6 +149,7 @@ class App(faust.App, LandingApp):
         catalog = open_catalog(self.settings)
         for hand in self.in_hand.values():
             hand.table = ensure_table(catalog, hand.contract)
+        self.health.catalog = catalog
         log.info("%s at %s lands in %s", self.cluster.alias, self.cluster.bootstrap, self.settings.lake)
 
     def _read_watermarks(self) -> dict[Partition, int]:
@@ -165,6 +184,7 @@ try:
         stream_wait_empty=False,  # what is in hand is landed by `watermarks` and `on_stop`
         topic_allow_declare=False,
         topic_disable_leader=True,
+        **logs.faust_options(settings),
     )
 except LevainError as error:  # to the person who typed `faust -A ingest.app` this module is the program
     raise SystemExit(str(error)) from None

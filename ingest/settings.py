@@ -44,6 +44,10 @@ class Settings(BaseSettings):
     commit_every_seconds: float = Field(2.0, gt=0)
     commit_every_bytes: int = Field(32 * 1024 * 1024, gt=0)
 
+    metrics_host: str = Field("127.0.0.1", description="address the worker serves its metrics and health on")
+    metrics_port: int | None = Field(None, ge=0, le=65535, description="0: any free port; unset: see `health.serve`")
+    log_format: Literal["text", "json"] = Field("text", description="of the worker's log")
+
     @cached_property
     def root(self) -> Path:
         """Absolute path of `LEVAIN_HOME`."""

@@ -13,6 +13,7 @@ Group offsets are still committed, after the table, for the tools that show a co
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any, NoReturn, cast
 
@@ -26,8 +27,10 @@ from faust.types import TP, AppT, ConsumerMessage
 
 from ingest.catalog import Partition
 from ingest.errors import LevainError
+from ingest.health import Health
 from ingest.kafka import Cluster
 from ingest.lander import Fetch, Record, missing
+from ingest.metrics import Metrics, Reading
 
 #: Broker URLs with this scheme use this transport: `faust.App(..., broker="bronze://")`.
 SCHEME = "bronze"
@@ -48,6 +51,8 @@ class LandingApp(AppT):
 
     cluster: Cluster
     accept_missing: bool
+    health: Health
+    metrics: Metrics
 
     async def watermarks(self) -> dict[Partition, int]:
         """Where each table ends, once all that is in hand has landed."""
@@ -64,9 +69,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     app: LandingApp
     _next: dict[TP, int]
     """Where the next fetch of each partition starts; a new dict with each assignment, empty until it was sought."""
+    _asked: float
+    """When Kafka was last asked for something, by the monotonic clock, or could be again."""
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         self._next = {}
+        self._asked = time.monotonic()
+        self.app.health.reader = self
         self._assignor = RoundRobinPartitionAssignor
         conf = self.app.conf
         return aiokafka.AIOKafkaConsumer(
@@ -87,6 +96,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         self._next = {}
+        self.app.metrics.revoked()
         await super().on_partitions_revoked(revoked)
 
     async def _fetch_records(
@@ -102,6 +112,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if not sought:
             await asyncio.sleep(0.05)
             return {}
+        self._asked = time.monotonic()
         fetched: Mapping[TP, list[Record]] = {}
         failure: Exception | None = None
         try:
@@ -119,6 +130,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             fetch = Fetch(self.partition(tp), positions[tp], records[-1].offset + 1, records)
             positions[tp] = fetch.end
             fetches[tp] = [fetch]
+            self.app.metrics.fetched(fetch)
         return fetches
 
     async def seek_to(self, offsets: Mapping[TP, int]) -> None:
@@ -127,6 +139,28 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         for tp in consumer.assignment() & offsets.keys():
             consumer.seek(tp, offsets[tp])
             self._next[tp] = offsets[tp]
+            self.app.metrics.sought(self.partition(tp), offsets[tp])
+        self._asked = time.monotonic()
+
+    @property
+    def idle(self) -> float:
+        """Seconds since something was asked of Kafka; 0 without partitions to read."""
+        return time.monotonic() - self._asked if self._next else 0.0
+
+    async def readings(self) -> dict[Partition, Reading | None]:
+        """How each assigned partition is read; None for one that is not sought yet."""
+        found: dict[Partition, Reading | None] = {}
+        if self._consumer is None:
+            return found
+        consumer = self._consumer
+        for tp in consumer.assignment():
+            found[self.partition(tp)] = None
+            if tp in self._next:
+                told = consumer.last_poll_timestamp(tp)
+                found[self.partition(tp)] = Reading(
+                    await consumer.position(tp), consumer.highwater(tp), told / 1000 if told else None
+                )
+        return found
 
     def partition(self, tp: TP) -> Partition:
         return self.app.cluster.alias, tp.topic, tp.partition

@@ -46,6 +46,9 @@ LANDING_SECONDS = 30.0
 _READY = b"Worker ready"
 """What Faust logs once the worker has its partitions, each sought to its table's watermark."""
 
+_METRICS = re.compile(rb"Metrics are at (http://\S+/metrics)")
+"""What the worker logs once it serves them: it chooses the port itself, so that no two can choose the same."""
+
 _HOST = "127.0.0.1"
 
 
@@ -116,6 +119,8 @@ class Stack:
         with errors.status("Waiting for the worker to be given its partitions"):
             self._wait("worker", worker, self.worker_log, ready, WORKER_SECONDS)
         say("worker", f"lands into {self.settings.lake} (pid {worker.pid}, log {self.worker_log})")
+        if metrics := _METRICS.search(self.worker_log.read_bytes()):
+            say("metrics", f"{metrics[1].decode()}, health at /healthz and /readyz there")
 
     def _external(self) -> str:
         """The cluster of `LEVAIN_KAFKA_BOOTSTRAP`: it has to answer; nothing else of it is ours."""
