@@ -38,9 +38,9 @@ SALES, CHANGES, VENTES = "sales-events", "product-changes", "ventes_stream"
 class Worker:
     """A `faust -A ingest.app worker` as it is typed, in a process of its own."""
 
-    def __init__(self, home: Path, log: Path, **environment: str) -> None:
+    def __init__(self, home: Path, log: Path, module: str = "ingest.app", **environment: str) -> None:
         self.log = log
-        command = [sys.executable, "-m", "faust", "-A", "ingest.app", "worker", "-l", "info"]
+        command = [sys.executable, "-m", "faust", "-A", module, "worker", "-l", "info"]
         variables = {"PATH": os.environ["PATH"], "HOME": str(home), "LEVAIN_HOME": str(home), **environment}
         with log.open("ab") as output:
             self.process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output, stderr=subprocess.STDOUT)
