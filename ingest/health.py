@@ -207,4 +207,13 @@ def _ask(loop: asyncio.AbstractEventLoop, question: Coroutine[Any, Any, _T]) -> 
         TimeoutError: it does not within `ANSWER_SECONDS`.
         RuntimeError: the loop is closed.
     """
-    return asyncio.run_coroutine_threadsafe(question, loop).result(ANSWER_SECONDS)
+    try:
+        answer = asyncio.run_coroutine_threadsafe(question, loop)
+    except RuntimeError:
+        question.close()
+        raise
+    try:
+        return answer.result(ANSWER_SECONDS)
+    except TimeoutError:
+        answer.cancel()  # else one more would wait with each that is asked
+        raise
