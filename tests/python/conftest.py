@@ -17,6 +17,7 @@ LONGEST_FIRST = (
     "test_cli.py",
     "test_end_to_end.py",
     "test_worker.py",
+    "test_metrics.py",
     "test_chaos.py",
 )
 """Modules that run for minutes: begun first, none of them is waited for at the end while all else is done."""
