@@ -140,7 +140,7 @@ def stock(broker: Broker, messages: int, folder: Path) -> Result:
     ran = subprocess.run(
         [sys.executable, "-m", "faust", "-A", "stock_faust", "worker", "-l", "error", "--without-web"],
         cwd=folder,
-        env={**os.environ, **variables, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, **variables, "PYTHONPATH": str(Path(__file__).parent / "apps")},
         capture_output=True,
         text=True,
         timeout=600,

@@ -27,8 +27,11 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.exceptions import CommitFailedException
-from pyiceberg.io.pyarrow import schema_to_pyarrow
-from pyiceberg.table import Table, Transaction
+from pyiceberg.io.pyarrow import schema_to_pyarrow, write_file
+from pyiceberg.manifest import DataFile
+from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
+from pyiceberg.table import Table, Transaction, WriteTask
+from pyiceberg.utils.datetime import datetime_to_micros
 
 from ingest.catalog import BRONZE_SCHEMA, Partition, next_offset_property, watermarks
 from ingest.errors import LevainError
@@ -60,32 +63,56 @@ class Record(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """All that a partition holds for us in `[start, end)`, in order.
+    """All that a partition holds for us in `[start, end)`, as the Bronze columns that are Kafka's, in order of offsets.
 
-    Offsets of the range without a record are those no committed reader ever sees: transaction markers, aborted
+    Offsets of the range without a row are those no committed reader ever sees: transaction markers, aborted
     messages, what compaction removed.
     """
 
     partition: Partition
     start: int
     end: int
-    records: Sequence[Record]
+    rows: pa.Table
 
     @classmethod
-    def of(cls, partition: Partition, records: Sequence[Record]) -> Fetch:
-        """A fetch that covers just its (at least one) records."""
-        return cls(partition, records[0].offset, records[-1].offset + 1, records)
+    def of(
+        cls, partition: Partition, records: Sequence[Record], start: int | None = None, end: int | None = None
+    ) -> Fetch:
+        """A fetch of records, by default from the first of them to the last.
+
+        Each column is built from all records in one go, and the records can be forgotten: as Python objects they take
+        several times their bytes.
+        """
+        cluster, topic, number = partition
+        key, key_bytes = _text_or_bytes([r.key for r in records])
+        value, value_bytes = _text_or_bytes([r.value for r in records])
+        columns = {
+            "kafka_cluster": pa.repeat(pa.scalar(cluster, pa.large_string()), len(records)),
+            "topic": pa.repeat(pa.scalar(topic, pa.large_string()), len(records)),
+            "partition": pa.repeat(pa.scalar(number, pa.int32()), len(records)),
+            "offset": pa.array([r.offset for r in records], pa.int64()),
+            "kafka_timestamp": _timestamps([r.timestamp for r in records]),
+            "key": key,
+            "key_bytes": key_bytes,
+            "value": value,
+            "value_bytes": value_bytes,
+            "headers": _headers([r.headers for r in records]),
+        }
+        start = records[0].offset if start is None else start
+        end = records[-1].offset + 1 if end is None else end
+        return cls(partition, start, end, pa.Table.from_pydict(columns, schema=_KAFKA_SCHEMA))
 
     @property
     def size(self) -> int:
         """Bytes of keys and values."""
-        return sum(len(r.value or b"") + len(r.key or b"") for r in self.records)
+        return _size(self.rows)
 
     def above(self, offset: int) -> Fetch:
         """The part of it at or above an offset."""
         if offset <= self.start:
             return self
-        return replace(self, start=min(offset, self.end), records=[r for r in self.records if r.offset >= offset])
+        below = pc.sum(pc.less(self.rows["offset"], offset)).as_py() or 0
+        return replace(self, start=min(offset, self.end), rows=self.rows.slice(below))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +184,7 @@ def land(
             return nothing
         rows = to_arrow(todo, ingested_at, batch_id)
         landed = _landed(batch_id, rows, _ranges(todo))
-        transaction = _stage(table, rows, landed, properties)
+        transaction = _stage(table, rows, ingested_at, landed, properties)
         try:
             transaction.commit_transaction()
             return landed
@@ -187,28 +214,17 @@ def covered_ranges(table: Table) -> list[Range]:
 
 
 def to_arrow(fetches: Sequence[Fetch], ingested_at: datetime, batch_id: str) -> pa.Table:
-    """The rows of one or more fetches in the Bronze schema; each column is built from all records in one go."""
-    records = [record for fetch in fetches for record in fetch.records]
-    key, key_bytes = _text_or_bytes([r.key for r in records])
-    value, value_bytes = _text_or_bytes([r.value for r in records])
-    columns = {
-        "kafka_cluster": _coordinate(fetches, 0, pa.string()),
-        "topic": _coordinate(fetches, 1, pa.string()),
-        "partition": _coordinate(fetches, 2, pa.int32()),
-        "offset": pa.array([r.offset for r in records], pa.int64()),
-        "kafka_timestamp": _timestamps([r.timestamp for r in records]),
-        "key": key,
-        "key_bytes": key_bytes,
-        "value": value,
-        "value_bytes": value_bytes,
-        "headers": _headers([r.headers for r in records]),
-        "ingested_at": pa.repeat(pa.scalar(ingested_at, pa.timestamp("us", "UTC")), len(records)),
-        "ingest_batch_id": pa.repeat(pa.scalar(batch_id), len(records)),
+    """The rows of one or more fetches in the Bronze schema."""
+    rows = pa.concat_tables([fetch.rows for fetch in fetches])
+    landed = {
+        "ingested_at": pa.repeat(pa.scalar(ingested_at, pa.timestamp("us", "UTC")), rows.num_rows),
+        "ingest_batch_id": pa.repeat(pa.scalar(batch_id, pa.large_string()), rows.num_rows),
     }
-    return pa.Table.from_pydict(columns, schema=_ARROW_SCHEMA)
+    return pa.Table.from_arrays([*rows.columns, *landed.values()], schema=_ARROW_SCHEMA)
 
 
 _ARROW_SCHEMA = schema_to_pyarrow(BRONZE_SCHEMA, include_field_ids=False)
+_KAFKA_SCHEMA = pa.schema([field for field in _ARROW_SCHEMA if not field.name.startswith("ingest")])
 
 #: The last millisecond of the year 9999. A producer may send any 64 bits as a timestamp; beyond this no engine can
 #: show it, and it lands as null.
@@ -241,8 +257,12 @@ def missing(partition: Partition, start: int, end: int) -> LevainError:
 
 
 def _landed(batch_id: str, rows: pa.Table, ranges: list[Range]) -> Landed:
+    return Landed(batch_id, rows.num_rows, ranges, _size(rows), rows["kafka_timestamp"])
+
+
+def _size(rows: pa.Table) -> int:
     sizes = (pc.sum(pc.binary_length(rows[name])) for name in ("key", "key_bytes", "value", "value_bytes"))
-    return Landed(batch_id, rows.num_rows, ranges, sum(size.as_py() or 0 for size in sizes), rows["kafka_timestamp"])
+    return sum(size.as_py() or 0 for size in sizes)
 
 
 def _ranges(fetches: Sequence[Fetch]) -> list[Range]:
@@ -257,12 +277,16 @@ def _ranges(fetches: Sequence[Fetch]) -> list[Range]:
     return [r for partition in sorted(found) for r in found[partition]]
 
 
-def _stage(table: Table, rows: pa.Table, landed: Landed, properties: Mapping[str, str]) -> Transaction:
+def _stage(
+    table: Table, rows: pa.Table, ingested_at: datetime, landed: Landed, properties: Mapping[str, str]
+) -> Transaction:
     """Write the data file and prepare its commit: rows, summary and watermarks together."""
     ranges = [[*r.partition, r.start, r.end] for r in landed.ranges]
     transaction = table.transaction()
+    summary = {BATCH_ID: landed.batch_id, RANGES: json.dumps(ranges)}
     try:
-        transaction.append(rows, snapshot_properties={BATCH_ID: landed.batch_id, RANGES: json.dumps(ranges)})
+        with transaction.update_snapshot(snapshot_properties=summary).fast_append() as append:
+            append.append_data_file(_write(table, rows, ingested_at))
     except OSError as error:
         raise LevainError(
             f"{_name(table)} cannot be written at {table.location()}: {error}",
@@ -273,13 +297,32 @@ def _stage(table: Table, rows: pa.Table, landed: Landed, properties: Mapping[str
     return transaction
 
 
+def _write(table: Table, rows: pa.Table, ingested_at: datetime) -> DataFile:
+    """Write one data file.
+
+    All rows are of one day. PyIceberg's own `append` would find that out by sorting them into partitions, which takes
+    as long as all the rest.
+    """
+    spec, schema = table.spec(), table.schema()
+    days = [
+        PartitionFieldValue(
+            field, field.transform.transform(schema.find_type(field.source_id))(datetime_to_micros(ingested_at))
+        )
+        for field in spec.fields
+    ]
+    task = WriteTask(
+        write_uuid=uuid.uuid4(),
+        task_id=0,
+        schema=schema,
+        record_batches=rows.combine_chunks().to_batches(),
+        partition_key=PartitionKey(days, spec, schema),
+    )
+    (written,) = write_file(table.io, table.metadata, iter([task]))
+    return written
+
+
 def _name(table: Table) -> str:
     return ".".join(table.name())
-
-
-def _coordinate(fetches: Sequence[Fetch], index: int, kind: pa.DataType) -> pa.Array:
-    """Cluster, topic or partition number of every row: one value per fetch, repeated."""
-    return pa.concat_arrays([pa.repeat(pa.scalar(f.partition[index], kind), len(f.records)) for f in fetches])
 
 
 def _text_or_bytes(values: Sequence[bytes | None]) -> tuple[pa.Array, pa.Array]:

@@ -123,7 +123,8 @@ class Metrics:
 
     def fetched(self, fetch: Fetch) -> None:
         """This was read, and waits for its commit."""
-        first, last = (_seconds(fetch.records[n].timestamp) for n in (0, -1))
+        times = fetch.rows["kafka_timestamp"]
+        first, last = (_seconds(times[n].value) for n in (0, -1))
         with self._lock:
             if fetch.partition in self._progress:
                 self._progress[fetch.partition].waiting.append((fetch.end, first, last))
@@ -241,6 +242,6 @@ def _gauge(name: str, help: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, help, labels=labels or ("topic",))
 
 
-def _seconds(timestamp: int) -> float:
-    """Kafka's milliseconds as Unix seconds; where the producer set none (-1), now."""
-    return timestamp / 1000 if timestamp >= 0 else time.time()
+def _seconds(timestamp: int | None) -> float:
+    """Microseconds as Unix seconds; where the producer set no timestamp, now."""
+    return time.time() if timestamp is None else timestamp / 1e6

@@ -3,7 +3,7 @@
 Faust's own Kafka transport hands over one event at a time, starts where the consumer group's offsets say, and reads
 aborted messages. This one is the same but for three things, each of them one method below:
 
-- an agent gets one message per partition fetch, its value a `Fetch`: all records Kafka had ready;
+- an agent gets one message per partition fetch, its value a `Fetch`: all records Kafka had ready, as columns;
 - on every assignment each partition is sought to the table's watermark, its beginning if nothing has landed;
 - only committed messages are read.
 
@@ -127,7 +127,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             raise failure
         fetches = {}
         for tp, records in fetched.items():
-            fetch = Fetch(self.partition(tp), positions[tp], records[-1].offset + 1, records)
+            fetch = Fetch.of(self.partition(tp), records, positions[tp])
             positions[tp] = fetch.end
             fetches[tp] = [fetch]
             self.app.metrics.fetched(fetch)
@@ -192,9 +192,20 @@ class Consumer(driver.Consumer):
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
         fetch: Fetch = record
-        message = super()._to_message(tp, fetch.records[-1])  # so that the commit of it is `fetch.end`
-        message.key, message.value = None, cast(bytes, fetch)
-        return message
+        # Its offset is the last one, so that the commit of it is `fetch.end`.
+        return ConsumerMessage(
+            topic=tp.topic,
+            partition=tp.partition,
+            offset=fetch.end - 1,
+            timestamp=0.0,
+            timestamp_type=0,
+            headers=[],
+            key=None,
+            value=cast(bytes, fetch),
+            checksum=None,
+            tp=tp,
+            generation_id=self.app.consumer_generation_id,
+        )
 
     async def perform_seek(self) -> None:
         """Called by Faust after every rebalance, before anything is read: start where each table ends."""

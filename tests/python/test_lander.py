@@ -41,7 +41,7 @@ class Message(NamedTuple):
 
 
 def fetch(start: int, end: int, partition: tuple[str, str, int] = P0) -> Fetch:
-    return Fetch(partition, start, end, [Message(offset) for offset in range(start, end)])
+    return Fetch.of(partition, [Message(offset) for offset in range(start, end)], start, end)
 
 
 def offsets(table: Table, partition: tuple[str, str, int] = P0) -> list[int]:
@@ -103,7 +103,7 @@ def test_any_bytes_make_the_same_bytes(values: list[bytes | None]) -> None:
 
 
 def test_one_commit_carries_rows_ranges_watermarks_and_properties(table: Table) -> None:
-    gap = Fetch(P0, 0, 10, [Message(2), Message(9)])  # 0, 1 and 3 to 8 are aborted messages and markers
+    gap = Fetch.of(P0, [Message(2), Message(9)], 0, 10)  # 0, 1 and 3 to 8 are aborted messages and markers
     landed = land(
         table,
         [gap, fetch(5, 8, P1), fetch(10, 12)],
@@ -144,8 +144,8 @@ def test_copies_within_a_batch_land_once(table: Table) -> None:
 
 
 def test_a_watermark_within_a_gap_is_kept(table: Table) -> None:
-    land(table, [Fetch(P0, 0, 10, [Message(1)])])
-    land(table, [Fetch(P0, 0, 20, [Message(1), Message(15)])])
+    land(table, [Fetch.of(P0, [Message(1)], 0, 10)])
+    land(table, [Fetch.of(P0, [Message(1), Message(15)], 0, 20)])
     assert covered_ranges(table) == [Range(P0, 0, 10), Range(P0, 10, 20)]
     assert offsets(table) == [1, 15]
 
