@@ -9,6 +9,7 @@ at any point, and does on any failure: its supervisor starts it again.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import time
@@ -98,6 +99,9 @@ class App(faust.App, LandingApp):
 
     async def on_first_start(self) -> None:
         """Find the cluster and the tables, or say what is missing before anything is read."""
+        # A fetch makes thousands of objects that are gone at once, and none of them is in a cycle. To collect after
+        # every 700, as Python does by itself, took a seventh of the CPU.
+        gc.set_threshold(100_000)
         self.health.loop = asyncio.get_running_loop()
         try:
             url = serve(self.health, self.metrics.registry, self.settings)
