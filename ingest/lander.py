@@ -30,6 +30,7 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table import Table, Transaction
 
+from ingest import commits
 from ingest.catalog import BRONZE_SCHEMA, Partition, next_offset_property, watermarks
 from ingest.errors import LevainError
 
@@ -244,7 +245,7 @@ def _ranges(fetches: Sequence[Fetch]) -> list[Range]:
 def _stage(table: Table, rows: pa.Table, landed: Landed, properties: Mapping[str, str]) -> Transaction:
     """Write the data file and prepare its commit: rows, summary and watermarks together."""
     ranges = [[*r.partition, r.start, r.end] for r in landed.ranges]
-    transaction = table.transaction()
+    transaction = commits.transaction(table)
     try:
         transaction.append(rows, snapshot_properties={BATCH_ID: landed.batch_id, RANGES: json.dumps(ranges)})
     except OSError as error:

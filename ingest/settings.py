@@ -44,6 +44,11 @@ class Settings(BaseSettings):
     commit_every_seconds: float = Field(2.0, gt=0)
     commit_every_bytes: int = Field(32 * 1024 * 1024, gt=0)
 
+    maintain_every_commits: int = Field(100, ge=0, description="0: the worker leaves maintenance to `levain maintain`")
+    maintain_file_bytes: int = Field(128 * 1024 * 1024, gt=0, description="size that compaction packs files up to")
+    maintain_keep_hours: int = Field(72, ge=1, description="how long files that were replaced can still be read")
+    maintain_keep_snapshots: int = Field(100, ge=20, description="the newest ones, whatever their age")
+
     @cached_property
     def root(self) -> Path:
         """Absolute path of `LEVAIN_HOME`."""
