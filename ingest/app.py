@@ -13,7 +13,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn, cast
 
 import faust
@@ -91,7 +92,13 @@ class InHand:
     def _maintain(self, orphans: bool) -> maintenance.Done:
         # A table object of its own: a commit's retries look at theirs.
         table = self.table.catalog.load_table(self.table.name())
-        return maintenance.maintain(table, self.settings, orphans=orphans, turn=self._turn)
+        return maintenance.maintain(table, self.settings, orphans=orphans, turn=self._turn_of_maintenance)
+
+    @contextmanager
+    def _turn_of_maintenance(self) -> Iterator[None]:
+        with self._turn:
+            yield
+            self.table.refresh()  # or the next batch would be built on what is not current any more
 
 
 class App(faust.App, LandingApp):

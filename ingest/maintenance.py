@@ -59,8 +59,7 @@ CHUNK_BYTES = 32 * 1024 * 1024
 _ORDER = [(column, "ascending") for column in ("kafka_cluster", "topic", "partition", "offset")]
 _VERSION = re.compile(r"/(\d+)-[^/]*\.metadata\.json$")
 
-Turn = AbstractContextManager[object]
-_NO_TURN = nullcontext()
+Turn = Callable[[], AbstractContextManager[object]]
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +102,7 @@ def maintain(
     now: datetime | None = None,
     orphans: bool = True,
     dry_run: bool = False,
-    turn: Turn = _NO_TURN,
+    turn: Turn = nullcontext,
 ) -> Done:
     """Compact, expire, and remove orphans.
 
@@ -113,7 +112,7 @@ def maintain(
         now: the time by which ages are told; the clock's if None.
         orphans: False: leave the files alone.
         dry_run: change nothing.
-        turn: held while a commit is made: a lock that a lander of the same process holds as well.
+        turn: entered for each commit: keeps out a lander of the same process.
 
     Raises:
         LevainError: a file cannot be read or written, the table does not take a commit, or its files are not where
@@ -141,7 +140,7 @@ def maintain(
 
 
 def compact(
-    table: Table, settings: Settings, done: Done, *, now: datetime, dry_run: bool, turn: Turn = _NO_TURN
+    table: Table, settings: Settings, done: Done, *, now: datetime, dry_run: bool, turn: Turn = nullcontext
 ) -> None:
     """Rewrite small files of a day, in the order they landed, one group and one commit after the other."""
     for group in plan(table, settings.maintain_file_bytes, now):
@@ -271,7 +270,7 @@ class _Rewrite(_OverwriteFiles):
         return Summary(Operation.REPLACE, **summary.additional_properties)
 
 
-def _replace(table: Table, old: Sequence[DataFile], new: DataFile, turn: Turn = _NO_TURN) -> bool:
+def _replace(table: Table, old: Sequence[DataFile], new: DataFile, turn: Turn = nullcontext) -> bool:
     """Commit the new file in place of the old ones; False if not all of those are live any more."""
 
     def stage() -> Transaction | None:
@@ -301,7 +300,7 @@ def _replace(table: Table, old: Sequence[DataFile], new: DataFile, turn: Turn = 
 
 
 def expire(
-    table: Table, settings: Settings, done: Done, *, now: datetime, dry_run: bool, turn: Turn = _NO_TURN
+    table: Table, settings: Settings, done: Done, *, now: datetime, dry_run: bool, turn: Turn = nullcontext
 ) -> None:
     """Forget snapshots that nothing has pinned; properties, and with them the watermarks, are not touched."""
 
@@ -432,7 +431,7 @@ def _commit(table: Table, stage: Callable[[], Transaction | None], turn: Turn) -
         try:
             if failure is not None:
                 time.sleep(random.uniform(0.2, 1) * min(2.0, 0.05 * 2**attempt))  # noqa: S311 - spreads writers
-            with turn:
+            with turn():
                 table.refresh()  # what was read took time
                 transaction = stage()
                 if transaction is None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+from kafka_broker import Broker
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 from test_lander import P0, P1, Message, fetch, offsets
+from test_worker import Worker, make_topics, produce, settings_for
 from typer.testing import CliRunner
 
 from ingest import lander, maintenance
@@ -201,6 +204,42 @@ def test_a_worker_that_lands_meanwhile(table: Table, settings: Settings) -> None
     found = [(r["offset"], r["value"].encode()) for r in table.refresh().scan().to_arrow().to_pylist()]
     assert sorted(found) == sorted(sent.items())
     assert watermarks(table) == {P0: 400}
+
+
+def test_the_worker_maintains_its_tables(embedded_broker: Broker, tmp_path: Path) -> None:
+    """By itself, after every ten of its commits, and goes on landing."""
+    home = tmp_path / "home"
+    make_topics(embedded_broker, home)
+    worker = Worker(
+        home,
+        tmp_path / "worker.log",
+        LEVAIN_KAFKA_BOOTSTRAP=embedded_broker.bootstrap,
+        LEVAIN_KAFKA_CLUSTER="test",
+        LEVAIN_COMMIT_EVERY_SECONDS="0.1",
+        LEVAIN_MAINTAIN_EVERY_COMMITS="10",
+    )
+    table = ensure_table(open_catalog(settings_for(embedded_broker, home)), SALES)
+
+    def kinds() -> list[str]:
+        return [s.summary.operation.value for s in table.refresh().metadata.snapshots if s.summary is not None]
+
+    sent, deadline = 0, time.monotonic() + 60
+    try:
+        while kinds().count("replace") < 2 or kinds()[-1] == "replace":
+            assert worker.process.poll() is None and time.monotonic() < deadline, worker.output
+            produce(embedded_broker, SALES.topic, 3, sent)
+            sent += 3
+            time.sleep(0.2)
+        while sum(watermarks(table.refresh()).values()) < sent:
+            assert worker.process.poll() is None and time.monotonic() < deadline, worker.output
+            time.sleep(0.1)
+        assert worker.stop() == 0, worker.output
+    finally:
+        worker.kill()
+    ends = {place: end for place, end in watermarks(table.refresh()).items() if end}
+    assert sum(ends.values()) == sent
+    assert all(offsets(table, place) == list(range(end)) for place, end in ends.items())
+    assert "not confirmed" not in worker.output, "landing and maintenance take turns"
 
 
 @pytest.mark.parametrize("lost", [CommitFailedException("conflict"), TimeoutError("no reply")], ids=["refused", "lost"])
