@@ -12,8 +12,10 @@ import asyncio
 import gc
 import logging
 import os
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NoReturn, cast
 
@@ -22,7 +24,7 @@ from faust.app import base as faust_app
 from faust.types import EventT, StreamT
 from pyiceberg.table import Table
 
-from ingest import kafka, lander, logs
+from ingest import kafka, lander, logs, maintenance
 from ingest.catalog import Partition, ensure_table, open_catalog, topic_id, topic_id_property, watermarks
 from ingest.contracts import Contract, load_contracts
 from ingest.errors import LevainError
@@ -47,6 +49,9 @@ class InHand:
         self._events: list[EventT[Any]] = []
         self._bytes = 0
         self._committing = asyncio.Lock()
+        self._turn = threading.Lock()  # two commits of this process at once would only be in each other's way
+        self.commits = 0
+        self._orphans_at: float | None = None
 
     def take(self, event: EventT[Any]) -> bool:
         """Add a fetch; True when that makes it enough for a commit."""
@@ -63,21 +68,52 @@ class InHand:
             events, self._events, size, self._bytes = self._events, [], self._bytes, 0
             if not events:
                 return
-            topic, fetches = self.contract.topic, [cast(Fetch, event.value) for event in events]
+            fetches = [cast(Fetch, event.value) for event in events]
             began = time.monotonic()
-            landed = await asyncio.to_thread(
-                lander.land,
+            landed = await asyncio.to_thread(self._land, fetches)
+            for event in events:
+                event.ack()
+            self.commits += 1
+            seconds = time.monotonic() - began
+            self.metrics.landed(self.contract.topic, fetches, size, landed, seconds)
+            logs.commit(log, self.contract.topic, landed, seconds)
+
+    def _land(self, fetches: list[Fetch]) -> lander.Landed:
+        with self._turn:
+            return lander.land(
                 self.table,
                 fetches,
                 accept_missing=self.settings.accept_missing,
                 properties=self.properties,
-                retrying=partial(self.metrics.retrying, topic),
+                retrying=partial(self.metrics.retrying, self.contract.topic),
             )
-            for event in events:
-                event.ack()
-            seconds = time.monotonic() - began
-            self.metrics.landed(topic, fetches, size, landed, seconds)
-            logs.commit(log, topic, landed, seconds)
+
+    async def maintain(self) -> None:
+        """Compact the table and expire its snapshots, once a day remove orphans; landing goes on meanwhile.
+
+        A failure is only logged: landing does not depend on it, and one file that cannot be read must not stop it.
+        """
+        self.commits = 0
+        orphans = self._orphans_at is None or time.monotonic() > self._orphans_at + 86_400
+        try:
+            done = await asyncio.to_thread(self._maintain, orphans)
+        except Exception as error:
+            log.error("%s", error, exc_info=None if isinstance(error, LevainError) else error)
+            return
+        if orphans:
+            self._orphans_at = time.monotonic()
+        log.info("%s", done)
+
+    def _maintain(self, orphans: bool) -> maintenance.Done:
+        # A table object of its own: a commit's retries look at theirs.
+        table = self.table.catalog.load_table(self.table.name())
+        return maintenance.maintain(table, self.settings, orphans=orphans, turn=self._turn_of_maintenance)
+
+    @contextmanager
+    def _turn_of_maintenance(self) -> Iterator[None]:
+        with self._turn:
+            yield
+            self.table.refresh()  # or the next batch would be built on what is not current any more
 
 
 class App(faust.App, LandingApp):
@@ -217,3 +253,13 @@ async def commit_in_time() -> None:
         if not app.cluster.alive:
             app.end(LevainError(f"The embedded broker {app.cluster.alias} has ended.", "Start anew: `levain up`."))
         await app.land(*app.in_hand.values())
+
+
+@app.task
+async def maintain_in_time() -> None:
+    """Maintain each table after so many commits to it: what a commit costs grows with the files and snapshots."""
+    while settings.maintain_every_commits and not app.should_stop:
+        await app.sleep(settings.commit_every_seconds)
+        for hand in app.in_hand.values():
+            if hand.commits >= settings.maintain_every_commits:
+                await hand.maintain()

@@ -33,6 +33,7 @@ from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.table import Table, Transaction, WriteTask
 from pyiceberg.utils.datetime import datetime_to_micros
 
+from ingest import commits
 from ingest.catalog import BRONZE_SCHEMA, Partition, next_offset_property, watermarks
 from ingest.errors import LevainError
 
@@ -282,7 +283,7 @@ def _stage(
 ) -> Transaction:
     """Write the data file and prepare its commit: rows, summary and watermarks together."""
     ranges = [[*r.partition, r.start, r.end] for r in landed.ranges]
-    transaction = table.transaction()
+    transaction = commits.transaction(table)
     summary = {BATCH_ID: landed.batch_id, RANGES: json.dumps(ranges)}
     try:
         with transaction.update_snapshot(snapshot_properties=summary).fast_append() as append:

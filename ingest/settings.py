@@ -48,6 +48,11 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(None, ge=0, le=65535, description="0: any free port; unset: see `health.serve`")
     log_format: Literal["text", "json"] = Field("text", description="of the worker's log")
 
+    maintain_every_commits: int = Field(100, ge=0, description="0: the worker leaves maintenance to `levain maintain`")
+    maintain_file_bytes: int = Field(128 * 1024 * 1024, gt=0, description="size that compaction packs files up to")
+    maintain_keep_hours: int = Field(72, ge=1, description="how long files that were replaced can still be read")
+    maintain_keep_snapshots: int = Field(100, ge=20, description="the newest ones, whatever their age")
+
     @cached_property
     def root(self) -> Path:
         """Absolute path of `LEVAIN_HOME`."""

@@ -170,6 +170,16 @@ def ledger(
 
 
 @app.command()
+def maintain(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done, and list orphans")] = False,
+) -> None:
+    """Compact Bronze, expire snapshots, remove orphans."""
+    from levain.maintain import run
+
+    run(_settings(), dry_run=dry_run)
+
+
+@app.command()
 def docs(
     port: Annotated[int, typer.Option(help="where to serve; 0: any free port", min=0, max=65535)] = 8580,
     serve: Annotated[bool, typer.Option("--serve/--no-serve", help="serve the pages until Ctrl-C")] = True,

@@ -1,0 +1,39 @@
+"""Transactions whose cost does not grow with every snapshot that the table keeps.
+
+PyIceberg 0.12 copies a table's whole metadata, deeply, each time a transaction looks at it: 19 times in one append.
+With 250 snapshots that was 85 % of a commit's time. The metadata are frozen models, so two things are enough: a
+transaction that computes them once per staged change, and snapshots that are their own copies.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import MetadataLogEntry, Snapshot, SnapshotLogEntry
+
+
+def transaction(table: Table) -> Transaction:
+    """A transaction on the table as it is loaded."""
+    return _Transaction(table)
+
+
+class _Transaction(Transaction):
+    _seen: tuple[TableMetadata, tuple[Any, ...], TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        """The table's metadata with what is staged."""
+        base, updates = self._table.metadata, self._updates
+        if self._seen is None or self._seen[0] is not base or self._seen[1] is not updates:
+            self._seen = (base, updates, super().table_metadata)
+        return self._seen[2]
+
+
+def _itself(self: Any, memo: Any = None) -> Any:
+    return self
+
+
+for _frozen in (Snapshot, SnapshotLogEntry, MetadataLogEntry):
+    setattr(_frozen, "__deepcopy__", _itself)  # noqa: B010 - a method is replaced, as mypy would say

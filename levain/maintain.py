@@ -1,0 +1,43 @@
+"""`levain maintain`: Bronze is compacted, its snapshots expire, its orphans go."""
+
+from __future__ import annotations
+
+from ingest.catalog import bronze_names, load_bronze, open_catalog
+from ingest.maintenance import Done
+from ingest.maintenance import maintain as maintain_table
+from ingest.settings import Settings
+from levain.terminal import progress, say, show_table
+
+
+def run(settings: Settings, *, dry_run: bool) -> None:
+    """Maintain every Bronze table, and print what was done.
+
+    Args:
+        settings: the catalog, sizes and times.
+        dry_run: change nothing; print what would be done, with the path of each orphan.
+
+    Raises:
+        LevainError: a table cannot be maintained; those before it have been.
+    """
+    catalog = open_catalog(settings)
+    names = bronze_names(catalog)
+    done: list[Done] = []
+    with progress("Maintaining") as advance:
+        for number, name in enumerate(names):
+            advance(number, name, len(names))
+            done.append(maintain_table(load_bronze(catalog, name), settings, dry_run=dry_run))
+    columns = ["files", "replaced", "bytes", "by", "bytes ", "snapshots", "expired", "orphans removed", "bytes  "]
+    show_table(
+        "What would be done" if dry_run else "",
+        ["table", *columns],
+        [
+            [
+                *(d.table, d.files, d.rewritten, d.rewritten_bytes, d.written, None if dry_run else d.written_bytes),
+                *(d.snapshots, d.expired, len(d.orphans), d.orphan_bytes),
+            ]
+            for d in done
+        ],
+    )
+    if dry_run:
+        for path in (path for d in done for path in d.orphans):
+            say("orphan", path)
