@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, NoReturn, cast
 
 import faust
@@ -36,16 +36,19 @@ from ingest.transport import SCHEME, LandingApp
 
 log = logging.getLogger(__name__)
 
+#: From the order to stop (SIGTERM) until the process has ended, at most.
+STOP_SECONDS = 9.0
+
 
 class InHand:
     """Fetches of one topic that have been read but have not landed yet."""
 
-    def __init__(self, contract: Contract, settings: Settings, metrics: Metrics) -> None:
+    table: Table  # set when the worker starts
+    topic_id: str  # set at each assignment: of the topic whose fetches follow
+
+    def __init__(self, contract: Contract, app: App) -> None:
         self.contract = contract
-        self.settings = settings
-        self.metrics = metrics
-        self.table: Table  # opened when the worker starts
-        self.properties: dict[str, str] = {}
+        self.app = app
         self._events: list[EventT[Any]] = []
         self._bytes = 0
         self._committing = asyncio.Lock()
@@ -59,8 +62,13 @@ class InHand:
         size = fetch.size
         self._events.append(event)
         self._bytes += size
-        self.metrics.taken(self.contract.topic, size)
-        return self._bytes >= self.settings.commit_every_bytes
+        self.app.metrics.taken(self.contract.topic, size)
+        return self._bytes >= self.app.settings.commit_every_bytes
+
+    @property
+    def waits(self) -> bool:
+        """Whether anything has not landed yet."""
+        return bool(self._events) or self._committing.locked()
 
     async def commit(self) -> None:
         """Land what is in hand, then acknowledge it. One commit at a time; the next fetches are read meanwhile."""
@@ -75,18 +83,46 @@ class InHand:
                 event.ack()
             self.commits += 1
             seconds = time.monotonic() - began
-            self.metrics.landed(self.contract.topic, fetches, size, landed, seconds)
+            self.app.metrics.landed(self.contract.topic, fetches, size, landed, seconds)
+            self.app.health.failing.pop(self.contract.topic, None)
             logs.commit(log, self.contract.topic, landed, seconds)
 
     def _land(self, fetches: list[Fetch]) -> lander.Landed:
+        self._check_topic()
         with self._turn:
             return lander.land(
                 self.table,
                 fetches,
-                accept_missing=self.settings.accept_missing,
-                properties=self.properties,
-                retrying=partial(self.metrics.retrying, self.contract.topic),
+                accept_missing=self.app.settings.accept_missing,
+                properties={topic_id_property(self.app.cluster.alias, self.contract.topic): self.topic_id},
+                try_again=self._try_again,
             )
+
+    def _check_topic(self) -> None:
+        """Have Kafka confirm, after the fetches were read, that the topic is still the one they were to be read from.
+
+        A topic that was made anew meanwhile has the name and may have the offsets of the old one. That it is still
+        the old one now shows that it was when the fetches were read.
+        """
+        began = time.monotonic()
+        while True:
+            try:
+                found = self.app.topic_ids(self.contract.topic)
+                break
+            except LevainError as error:  # Kafka is away
+                if not self._try_again(error, time.monotonic() - began):
+                    raise
+                log.warning("%s: %s", self.contract.topic, error.message)
+                time.sleep(lander.LONGEST_WAIT)
+        if found[self.contract.topic] != self.topic_id:
+            raise self.app.another_topic(self.contract.topic, self.topic_id, found[self.contract.topic])
+
+    def _try_again(self, failure: Exception, seconds: float) -> bool:
+        again = seconds < self.app.settings.commit_patience_seconds and time.monotonic() < self.app.last_try
+        if again:
+            self.app.metrics.retrying(self.contract.topic, failure)
+            self.app.health.failing[self.contract.topic] = str(failure).partition("\n")[0]
+        return again
 
     async def maintain(self) -> None:
         """Compact the table and expire its snapshots, once a day remove orphans; landing goes on meanwhile.
@@ -107,7 +143,7 @@ class InHand:
     def _maintain(self, orphans: bool) -> maintenance.Done:
         # A table object of its own: a commit's retries look at theirs.
         table = self.table.catalog.load_table(self.table.name())
-        return maintenance.maintain(table, self.settings, orphans=orphans, turn=self._turn_of_maintenance)
+        return maintenance.maintain(table, self.app.settings, orphans=orphans, turn=self._turn_of_maintenance)
 
     @contextmanager
     def _turn_of_maintenance(self) -> Iterator[None]:
@@ -131,7 +167,10 @@ class App(faust.App, LandingApp):
         self.accept_missing = settings.accept_missing
         self.health = Health()
         self.metrics = Metrics(contracts, self.health.readings)
-        self.in_hand = {topic: InHand(contract, settings, self.metrics) for topic, contract in contracts.items()}
+        self.in_hand = {topic: InHand(contract, self) for topic, contract in contracts.items()}
+        self.last_try = math.inf
+        """By the monotonic clock, when a commit that fails is not tried again."""
+        self._all_landed = False
 
     async def on_first_start(self) -> None:
         """Find the cluster and the tables, or say what is missing before anything is read."""
@@ -149,10 +188,15 @@ class App(faust.App, LandingApp):
         await super().on_first_start()
 
     async def on_stop(self) -> None:
-        """Stop reading, then land what is in hand."""
+        """Stop reading, then land what is in hand; in any case end within `STOP_SECONDS`."""
         self.health.stopping = True
+        self.last_try = time.monotonic() + STOP_SECONDS / 2
+        in_time = threading.Timer(STOP_SECONDS, self._end_in_time)
+        in_time.daemon = True
+        in_time.start()
         await super().on_stop()
         await self.land(*self.in_hand.values())
+        self._all_landed = True
 
     async def land(self, *hands: InHand) -> None:
         """Land what these topics have in hand."""
@@ -180,9 +224,34 @@ class App(faust.App, LandingApp):
         logging.shutdown()
         os._exit(1)
 
+    def _end_in_time(self) -> None:
+        if self._all_landed:  # what is left is to leave the group, which waits for a broker that has gone
+            logging.shutdown()
+            os._exit(0)
+        waiting = ", ".join(topic for topic, hand in self.in_hand.items() if hand.waits) or "nothing"
+        self.end(
+            LevainError(
+                f"What was in hand ({waiting}) has not landed within {STOP_SECONDS:.0f} s after the order to stop.",
+                "Check the catalog and Kafka. Nothing is lost: landing goes on from the table's own offsets.",
+            )
+        )
+
+    def topic_ids(self, *topics: str) -> dict[str, str | None]:
+        """The topics' ids as Kafka tells them now; see `kafka.topic_ids`."""
+        return kafka.topic_ids(self._admin, self.settings, topics)
+
+    def another_topic(self, topic: str, landed_id: str | None, found: str | None) -> LevainError:
+        """The error for a topic that has another id now, or none."""
+        return LevainError(
+            f"Topic {topic} of cluster {self.cluster.alias} is not the one that has landed (id {landed_id}): "
+            f"it was deleted{' and made anew' if found else ''}.",
+            "To land the new one beside the old, give the cluster another alias in LEVAIN_KAFKA_CLUSTER.",
+        )
+
     def _open_tables(self) -> None:
         self.settings.run_dir.mkdir(parents=True, exist_ok=True)
-        ids = kafka.topic_ids(self.settings, self.in_hand)
+        self._admin = kafka.admin(self.settings)
+        ids = self.topic_ids(*self.in_hand)
         missing = [topic for topic, found in ids.items() if found is None]
         if missing:
             raise LevainError(f"Kafka has no topic {', '.join(missing)}.", "Create them with `levain init`.")
@@ -194,17 +263,14 @@ class App(faust.App, LandingApp):
 
     def _read_watermarks(self) -> dict[Partition, int]:
         alias = self.cluster.alias
-        ids = kafka.topic_ids(self.settings, self.in_hand)
+        ids = self.topic_ids(*self.in_hand)
         found: dict[Partition, int] = {}
         for topic, hand in self.in_hand.items():
             landed_id = topic_id(hand.table.refresh(), alias, topic)
-            if landed_id not in (None, ids[topic]):
-                raise LevainError(
-                    f"Topic {topic} of cluster {alias} is not the one that has landed (id {landed_id}): "
-                    f"it was deleted{' and made anew' if ids[topic] else ''}.",
-                    "To land the new one beside the old, give the cluster another alias in LEVAIN_KAFKA_CLUSTER.",
-                )
-            hand.properties = {topic_id_property(alias, topic): str(ids[topic])}
+            now = ids[topic]
+            if now is None or landed_id not in (None, now):
+                raise self.another_topic(topic, landed_id, now)
+            hand.topic_id = now
             found |= watermarks(hand.table)
         return found
 

@@ -13,6 +13,7 @@ import logging
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
@@ -34,9 +35,11 @@ DEFAULT_PORT = 19100
 #: How long a loop, or the catalog, may take to answer, in seconds, before it counts as stuck, or away.
 ANSWER_SECONDS = 3.0
 
-#: How long nothing may be asked of Kafka, in seconds, while there are partitions to read. It waits for a commit, and
-#: one that fails 12 times ends the process well before.
+#: How long nothing may be asked of Kafka, in seconds, while there are partitions to read and no commit is failing.
 IDLE_SECONDS = 120.0
+
+#: How old Kafka's last answer may be, in seconds, before it counts as away.
+SILENT_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +70,8 @@ class Health:
     stopping = False
 
     def __init__(self) -> None:
+        self.failing: dict[str, str] = {}
+        """Topic -> why its commit is being tried again."""
         self._readings: Mapping[Partition, Reading | None] = {}
         self._pool = ThreadPoolExecutor(1, "catalog-check")
 
@@ -87,7 +92,7 @@ class Health:
             return None
         if not _turns(self.reader.thread_loop):
             return f"The consumer's thread has not turned for {ANSWER_SECONDS:.0f} s: something blocks it."
-        if self.reader.idle > IDLE_SECONDS:
+        if self.reader.idle > IDLE_SECONDS and not self.failing:
             return f"Nothing has been asked of Kafka for {self.reader.idle:.0f} s."
         return None
 
@@ -97,6 +102,8 @@ class Health:
             return "The worker is stopping."
         if stuck := self.stuck():
             return stuck
+        for topic, failure in self.failing.copy().items():
+            return f"{topic} does not land, and is tried again: {failure}"
         if self.reader is None or self.catalog is None:
             return "The worker is starting: it has not reached Kafka and the catalog yet."
         try:
@@ -107,6 +114,8 @@ class Health:
             return "No partition is assigned: the group has not formed yet, or other workers have them all."
         if unsought := sum(reading is None for reading in readings.values()):
             return f"{unsought} of {len(readings)} assigned partitions are not sought to their watermarks yet."
+        if silent := sum(bool(r and r.told and r.told < time.time() - SILENT_SECONDS) for r in readings.values()):
+            return f"Kafka has said nothing of {silent} partitions for more than {SILENT_SECONDS:.0f} s."
         try:
             self._pool.submit(self.catalog.list_namespaces).result(ANSWER_SECONDS)
         except TimeoutError:

@@ -127,29 +127,37 @@ def credentials(settings: Settings) -> faust.SASLCredentials | faust.SSLCredenti
     return faust.SSLCredentials(context=context) if context else None
 
 
+def admin(settings: Settings) -> AdminClient:
+    """A client for `topic_ids`; it connects when it is first asked."""
+    return AdminClient(client_config(settings))
+
+
 def topics(settings: Settings) -> dict[str, int]:
     """Topic -> number of partitions, as the broker answers; also the test whether it can be reached.
 
     Raises:
         LevainError: the broker does not answer within `CONTACT_SECONDS`.
     """
-    return _existing(AdminClient(client_config(settings)), settings)
+    return _existing(admin(settings), settings)
 
 
-def topic_ids(settings: Settings, names: Collection[str]) -> dict[str, str | None]:
+def topic_ids(admin: AdminClient, settings: Settings, names: Collection[str]) -> dict[str, str | None]:
     """Topic -> the id the broker gave it when it was made, None where there is no such topic.
 
     A topic that is deleted and made anew keeps its name and starts at offset 0 again, but gets another id.
 
     Raises:
-        LevainError: the broker does not answer within `CONTACT_SECONDS`.
+        LevainError: the broker does not answer within `CONTACT_SECONDS`, or refuses to.
     """
-    admin = AdminClient(client_config(settings))
-    existing = _existing(admin, settings).keys() & set(names)
-    found: dict[str, str | None] = dict.fromkeys(names)
-    if existing:
-        described = admin.describe_topics(TopicCollection(sorted(existing)), request_timeout=CONTACT_SECONDS)
-        found |= {name: str(answer.result().topic_id) for name, answer in described.items()}
+    found: dict[str, str | None] = {}
+    described = admin.describe_topics(TopicCollection(list(names)), request_timeout=CONTACT_SECONDS)
+    for name, answer in described.items():
+        try:
+            found[name] = str(answer.result().topic_id)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise _unreachable(settings, error.args[0].str()) from error
+            found[name] = None
     return found
 
 

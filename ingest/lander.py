@@ -13,12 +13,14 @@ reply: to look at the table and try again is always right, and to append without
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import random
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -31,6 +33,7 @@ from pyiceberg.io.pyarrow import schema_to_pyarrow, write_file
 from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.table import Table, Transaction, WriteTask
+from pyiceberg.table.locations import load_location_provider
 from pyiceberg.utils.datetime import datetime_to_micros
 
 from ingest import commits
@@ -41,8 +44,11 @@ from ingest.errors import LevainError
 BATCH_ID = "levain.batch-id"
 RANGES = "levain.ranges"
 
-#: Tries of one commit, waiting 0.1 s doubling to 5 s between them: over half a minute in all.
-ATTEMPTS = 12
+TryAgain = Callable[[Exception, float], bool]
+"""Asked with a failure, and the seconds since the first one, whether to try once more."""
+
+#: Seconds to wait after the first failure, doubled after each further one, and the most.
+FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +153,7 @@ def land(
     *,
     accept_missing: bool = False,
     properties: Mapping[str, str] = MappingProxyType({}),
-    retrying: Callable[[Exception], None] = lambda failure: None,
+    try_again: TryAgain = lambda failure, seconds: seconds < 30,
 ) -> Landed:
     """Append what is not in the table yet, in one commit; return once it is there.
 
@@ -157,7 +163,7 @@ def land(
             what has landed.
         accept_missing: go on where offsets are missing between the table and a fetch.
         properties: table properties to set in the same commit.
-        retrying: called with the failure before each further try.
+        try_again: asked before each further try.
 
     Raises:
         LevainError: offsets are missing (with the exact range), the data cannot be written, or the catalog does
@@ -168,11 +174,16 @@ def land(
     nothing = landed = _landed(batch_id, _ARROW_SCHEMA.empty_table(), [])
     ingested_at = datetime.now(UTC)
     failure: Exception | None = None
-    for attempt in range(ATTEMPTS):
+    failed_at = 0.0
+    for tries in itertools.count():
         if failure is not None:
+            failed_at = failed_at or time.monotonic()
+            seconds = time.monotonic() - failed_at
+            if not try_again(failure, seconds):
+                raise _gave_up(table, tries, seconds, failure) from failure
             log.warning("%s: commit not confirmed (%s), looking at the table", _name(table), failure)
-            retrying(failure)
-            time.sleep(random.uniform(0.5, 1) * min(5.0, 0.1 * 2**attempt))  # noqa: S311 - spreads writers, hides nothing
+            wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(tries - 1, 10))
+            time.sleep(random.uniform(0.5, 1) * wait)  # noqa: S311 - spreads writers, hides nothing
             try:
                 table.refresh()
             except Exception as error:  # the catalog is away: look again after a longer wait
@@ -185,18 +196,23 @@ def land(
             return nothing
         rows = to_arrow(todo, ingested_at, batch_id)
         landed = _landed(batch_id, rows, _ranges(todo))
-        transaction = _stage(table, rows, ingested_at, landed, properties)
         try:
-            transaction.commit_transaction()
+            _stage(table, rows, ingested_at, landed, properties).commit_transaction()
             return landed
         except CommitFailedException as error:  # another commit came first: this one did not land
             failure = error
         except Exception as error:  # a time-out, a lost reply: it may have landed or not
             failure = error
-    raise LevainError(
-        f"{_name(table)} does not take a commit: {ATTEMPTS} tries failed, the last with: {failure}",
+    raise AssertionError("unreachable")
+
+
+def _gave_up(table: Table, tries: int, seconds: float, failure: Exception) -> LevainError:
+    if isinstance(failure, LevainError):
+        return failure
+    return LevainError(
+        f"{_name(table)} does not take a commit: tried {tries} times in {seconds:.0f} s, the last with: {failure}",
         "Check the catalog. Nothing is lost: landing goes on from the table's own offsets.",
-    ) from failure
+    )
 
 
 def has_landed(table: Table, batch_id: str) -> bool:
@@ -318,7 +334,14 @@ def _write(table: Table, rows: pa.Table, ingested_at: datetime) -> DataFile:
         record_batches=rows.combine_chunks().to_batches(),
         partition_key=PartitionKey(days, spec, schema),
     )
-    (written,) = write_file(table.io, table.metadata, iter([task]))
+    try:
+        (written,) = write_file(table.io, table.metadata, iter([task]))
+    except OSError:
+        # What was written of it would be an orphan, and on a full disk each try would leave another.
+        places = load_location_provider(table.location(), table.properties)
+        with suppress(OSError):
+            table.io.delete(places.new_data_location(task.generate_data_file_filename("parquet"), task.partition_key))
+        raise
     return written
 
 

@@ -40,6 +40,9 @@ drivers.TRANSPORTS.aliases[SCHEME] = "ingest.transport:Transport"
 PARTITION_FETCH_BYTES = 2 * 1024 * 1024
 FETCH_BYTES = 16 * 1024 * 1024
 
+#: How old what is known of the topics may be: how long until a partition that was added to one is read.
+METADATA_SECONDS = 10
+
 #: How long until the group gives a dead worker's partitions to others; 6 s is the least Kafka allows by default.
 _TIMES = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 2_000, "rebalance_timeout_ms": 30_000}
 #: The embedded broker lets the first worker of a group wait for half its session time-out.
@@ -88,6 +91,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             enable_auto_commit=False,
             partition_assignment_strategy=[RoundRobinPartitionAssignor],
             **_TIMES_EMBEDDED if self.app.cluster.pid else _TIMES,
+            metadata_max_age_ms=METADATA_SECONDS * 1000,
             request_timeout_ms=int(conf.broker_request_timeout * 1000),
             fetch_max_bytes=FETCH_BYTES,
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import resource
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -40,6 +43,18 @@ class Message(NamedTuple):
     headers: Sequence[tuple[str, bytes | None]] = ()
 
 
+class Clock:
+    """In place of the lander's `time`: nobody waits, the clock goes on as if they did."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 def fetch(start: int, end: int, partition: tuple[str, str, int] = P0) -> Fetch:
     return Fetch.of(partition, [Message(offset) for offset in range(start, end)], start, end)
 
@@ -65,7 +80,7 @@ def stale(settings: Settings, table: Table) -> Table:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lander, "time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr(lander, "time", Clock())
 
 
 # What lands
@@ -253,7 +268,7 @@ def test_a_lost_reply_followed_by_another_writers_commit(
 ) -> None:
     """Our commit was made, its reply lost, and someone else went on from it before we looked."""
     break_commits(("after", TimeoutError("no reply")))
-    waits = SimpleNamespace(sleep=lambda seconds: land(stale.refresh(), [fetch(10, 20)]))
+    waits = SimpleNamespace(sleep=lambda seconds: land(stale.refresh(), [fetch(10, 20)]), monotonic=time.monotonic)
     monkeypatch.setattr(lander, "time", waits)  # not time.sleep itself: other threads call that too
     assert land(table, [fetch(0, 10)]).ranges == [Range(P0, 0, 10)]
     assert offsets(table) == list(range(20))
@@ -276,24 +291,54 @@ def test_a_catalog_that_is_away_for_a_while(
 
 
 def test_a_catalog_that_stays_away_ends_it(table: Table, break_commits: Callable[..., Faulty]) -> None:
-    break_commits(*[("before", TimeoutError("no reply"))] * lander.ATTEMPTS)
-    with pytest.raises(LevainError, match=r"bronze.sales_events does not take a commit: \d+ tries .* no reply"):
-        land(table, [fetch(0, 10)])
+    break_commits(*[("before", TimeoutError("no reply"))] * 4)
+    asked: list[tuple[Exception, float]] = []
+
+    def try_again(failure: Exception, seconds: float) -> bool:
+        asked.append((failure, seconds))
+        return len(asked) < 4
+
+    with pytest.raises(LevainError, match=r"bronze.sales_events does not take a commit: tried 4 times in .* no reply"):
+        land(table, [fetch(0, 10)], try_again=try_again)
     assert offsets(table) == []
+    assert [str(failure) for failure, _ in asked] == ["no reply"] * 4
+    seconds = [seconds for _, seconds in asked]
+    assert seconds[0] < 0.1 and seconds == sorted(seconds) and seconds[-1] > 0.5, "since the first failure"
 
 
-def test_a_full_disk_is_named(table: Table) -> None:
-    """The system refuses to let a file grow, as it does on a full disk or beyond a quota."""
-    noise = Fetch.of(P0, [Message(0, value=os.urandom(200_000))])
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """The system refuses to let a file grow beyond 50 KB, as it refuses any growth on a full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
     try:
-        with pytest.raises(LevainError, match=r"bronze.sales_events cannot be written at file:.*File too large"):
-            land(table, [noise])
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_is_named_and_no_piece_of_a_file_is_left(table: Table) -> None:
+    noise = Fetch.of(P0, [Message(0, value=os.urandom(200_000))])
+    with (
+        full_disk(),
+        pytest.raises(LevainError, match=r"bronze.sales_events cannot be written at file:.*File too large"),
+    ):
+        land(table, [noise], try_again=lambda failure, seconds: False)
     assert offsets(table) == []
+    assert not list(Path(table.location().removeprefix("file://")).rglob("*.parquet"))
     assert land(table, [noise]).rows == 1
+
+
+def test_a_disk_that_is_full_for_a_while(table: Table) -> None:
+    noise, limits = Fetch.of(P0, [Message(0, value=os.urandom(200_000))]), resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def make_room(failure: Exception, seconds: float) -> bool:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        return "File too large" in str(failure)
+
+    with full_disk():
+        assert land(table, [noise], try_again=make_room).rows == 1
+    assert offsets(table) == [0]
 
 
 def test_pyicebergs_own_retry_is_off(table: Table) -> None:
