@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -32,9 +33,12 @@ def committed(bootstrap: str, topic: str) -> dict[Place, Content]:
     consumer.assign([TopicPartition(topic, p, b) for p, b in zip(partitions, beginnings, strict=True)])
     found: dict[Place, Content] = {}
     ended: set[int] = set()
+    heard = time.monotonic()
     while len(ended) < len(partitions):
-        messages = consumer.consume(10_000, 10)
-        assert messages, "the oracle hears nothing"
+        messages = consumer.consume(10_000, 0.1)  # it waits for so many, or so long
+        if messages:
+            heard = time.monotonic()
+        assert time.monotonic() < heard + 10, "the oracle hears nothing"
         for message in messages:
             partition, offset = message.partition(), message.offset()
             assert partition is not None and offset is not None

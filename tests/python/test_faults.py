@@ -222,6 +222,7 @@ def test_the_disk_is_full(apache_kafka: Broker, home: Path, start: Callable[...,
     assert "Traceback" not in worker.output
 
 
+@pytest.mark.full
 def test_kafka_goes_away_and_comes_back(tmp_path: Path, home: Path, start: Callable[..., Worker]) -> None:
     """What was in hand when it went lands when it is back; ordered to stop without it, the worker stops."""
     server = ApacheKafka(tmp_path)
@@ -252,7 +253,7 @@ def test_kafka_goes_away_and_comes_back(tmp_path: Path, home: Path, start: Calla
 def test_a_sigterm_under_load(apache_kafka: Broker, home: Path, start: Callable[..., Worker]) -> None:
     """In the middle of a backlog."""
     make_topics(apache_kafka, home)
-    produce(apache_kafka, SALES, 100_000)
+    produce(apache_kafka, SALES, 60_000)
     worker = start(apache_kafka, LEVAIN_COMMIT_EVERY_BYTES="1000000")
     wait_until(lambda: bool(watermarks(bronze(home, SALES))), worker)
     assert ends_in_time(worker) == 0, worker.output[-3000:]
