@@ -1,7 +1,7 @@
 """The worker's numbers, for Prometheus: how far behind it is, what it has committed, and what that took.
 
 The transport, the agents and the lander say what happened, once per fetch and per commit, never per message; the
-rest is worked out when somebody asks. What each number means is in docs/ingest.md.
+rest is worked out when somebody asks. What each number means is in docs/operations.md.
 """
 
 from __future__ import annotations
