@@ -25,7 +25,7 @@ from faust.types import EventT, StreamT
 from pyiceberg.table import Table
 
 from ingest import kafka, lander, logs, maintenance
-from ingest.catalog import Partition, ensure_table, open_catalog, topic_id, topic_id_property, watermarks
+from ingest.catalog import Partition, ensure_table, open_catalog, refresh, topic_id, topic_id_property, watermarks
 from ingest.contracts import Contract, load_contracts
 from ingest.errors import LevainError
 from ingest.health import Health, serve
@@ -197,7 +197,7 @@ class App(faust.App, LandingApp):
         ids = kafka.topic_ids(self.settings, self.in_hand)
         found: dict[Partition, int] = {}
         for topic, hand in self.in_hand.items():
-            landed_id = topic_id(hand.table.refresh(), alias, topic)
+            landed_id = topic_id(refresh(hand.table), alias, topic)
             if landed_id not in (None, ids[topic]):
                 raise LevainError(
                     f"Topic {topic} of cluster {alias} is not the one that has landed (id {landed_id}): "

@@ -35,7 +35,7 @@ from pyiceberg.utils.datetime import datetime_to_micros
 
 from ingest import commits
 from ingest.catalog import BRONZE_SCHEMA, Partition, next_offset_property, watermarks
-from ingest.errors import LevainError
+from ingest.errors import LevainError, first_line
 
 #: Keys of the snapshot summary. The ranges are a JSON list of [cluster, topic, partition, from, to].
 BATCH_ID = "levain.batch-id"
@@ -170,7 +170,7 @@ def land(
     failure: Exception | None = None
     for attempt in range(ATTEMPTS):
         if failure is not None:
-            log.warning("%s: commit not confirmed (%s), looking at the table", _name(table), failure)
+            log.warning("%s: commit not confirmed (%s), looking at the table", _name(table), first_line(failure))
             retrying(failure)
             time.sleep(random.uniform(0.5, 1) * min(5.0, 0.1 * 2**attempt))  # noqa: S311 - spreads writers, hides nothing
             try:
@@ -194,7 +194,7 @@ def land(
         except Exception as error:  # a time-out, a lost reply: it may have landed or not
             failure = error
     raise LevainError(
-        f"{_name(table)} does not take a commit: {ATTEMPTS} tries failed, the last with: {failure}",
+        f"{_name(table)} does not take a commit: {ATTEMPTS} tries failed, the last with: {first_line(failure)}",
         "Check the catalog. Nothing is lost: landing goes on from the table's own offsets.",
     ) from failure
 
@@ -290,7 +290,7 @@ def _stage(
             append.append_data_file(_write(table, rows, ingested_at))
     except OSError as error:
         raise LevainError(
-            f"{_name(table)} cannot be written at {table.location()}: {error}",
+            f"{_name(table)} cannot be written at {table.location()}: {first_line(error)}",
             "Check space and rights there. Nothing is lost: landing goes on from the table's own offsets.",
         ) from error
     marks = {next_offset_property(r.partition): str(r.end) for r in landed.ranges}

@@ -37,8 +37,16 @@ class Settings(BaseSettings):
     catalog_uri: str = Field("", description="empty: SQLite in the home; else any PyIceberg catalog URI")
     catalog_type: Literal["sql", "rest", "glue"] = "sql"
     catalog_warehouse: str = Field("", description="empty: `lake/` in the home")
-    catalog_credential: SecretStr = SecretStr("")
-    catalog_token: SecretStr = SecretStr("")
+    catalog_credential: SecretStr = Field(SecretStr(""), description="`client:secret` for a REST catalog, by OAuth2")
+    catalog_token: SecretStr = Field(SecretStr(""), description="bearer token for a REST catalog")
+    catalog_properties: dict[str, SecretStr] = Field(
+        default_factory=dict, description="JSON object: any other property of PyIceberg's catalogs and storage"
+    )
+
+    s3_endpoint: str = Field("", description="http(s)://host:port of an S3-compatible storage; empty: AWS")
+    s3_region: str = Field("", description="empty: what AWS says; with an endpoint: us-east-1")
+    s3_access_key_id: str = Field("", description="empty: what the AWS environment gives")
+    s3_secret_access_key: SecretStr = SecretStr("")
 
     accept_missing: bool = Field(False, description="land on where Kafka has removed messages that never landed")
     commit_every_seconds: float = Field(2.0, gt=0)
