@@ -25,7 +25,7 @@ from pyiceberg.types import (
     TimestamptzType,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from ingest.contracts import Contract
 from ingest.errors import LevainError, first_line
@@ -106,15 +106,15 @@ def open_catalog(settings: Settings) -> Catalog:
     """
     if settings.catalog_type == "sql" and not settings.catalog_uri:
         _make_directory(settings.root)
+    properties = catalog_properties(settings)
     try:
-        properties = catalog_properties(settings)
         catalog = _again_if_raced(lambda: load_catalog(CATALOG, **properties))
         catalog.list_namespaces()  # a REST or Glue catalog is first spoken to here
     except (ImportError, NotInstalledError) as error:
         raise LevainError(
-            f"The catalog {_shown(settings)} cannot be opened: {first_line(error)}.",
-            "Levain installs what SQLite, PostgreSQL and REST catalogs need. For Glue, install boto3 beside it; for "
-            "another database, the driver that LEVAIN_CATALOG_URI names.",
+            f"The catalog {_shown(settings)} cannot be opened: {first_line(error.__cause__ or error)}.",
+            "What SQLite, PostgreSQL (postgresql://) and REST catalogs need comes with Levain. Install boto3 for Glue, "
+            "for another database its driver: `.venv/bin/uv pip install NAME`.",
         ) from error
     except Exception as error:  # each kind of catalog brings errors of its own library
         raise LevainError(
@@ -128,12 +128,14 @@ def catalog_properties(settings: Settings) -> dict[str, str]:
     """The settings as properties of PyIceberg's catalogs, with the secrets in clear.
 
     Raises:
-        sqlalchemy.exc.ArgumentError: the URI of a SQL catalog is none.
+        LevainError: the URI of a SQL catalog is none.
     """
     properties = {"type": settings.catalog_type, "warehouse": settings.lake, "uri": settings.catalog_uri}
     if settings.catalog_type == "sql":
         properties["uri"] = _sql_uri(settings)
         properties["pool_pre_ping"] = "true"  # a connection that the server has closed is opened anew
+    if settings.catalog_type == "rest":  # where PyIceberg looks by itself, but says that it will not for ever
+        properties["oauth2-server-uri"] = f"{settings.catalog_uri.rstrip('/')}/v1/oauth/tokens"
     properties["credential"] = settings.catalog_credential.get_secret_value()
     properties["token"] = settings.catalog_token.get_secret_value()
     properties |= storage_properties(settings)
@@ -290,7 +292,14 @@ def _sql_uri(settings: Settings) -> str:
     """The URI of a SQL catalog; for PostgreSQL by the driver that Levain brings, and not waiting for ever."""
     if not settings.catalog_uri:
         return f"sqlite:///{settings.catalog_file}"
-    url = make_url(settings.catalog_uri)
+    try:
+        url = make_url(settings.catalog_uri)
+    except (ArgumentError, ValueError) as error:
+        raise LevainError(
+            f"The catalog {_shown(settings)} cannot be opened: this is no address of a database.",
+            "LEVAIN_CATALOG_URI is driver://user:password@host:port/database, with %40, %3A and %2F for @, : and / in "
+            "the password.",
+        ) from error
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername == "postgresql+psycopg":

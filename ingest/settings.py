@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ingest.errors import LevainError
@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     s3_endpoint: str = Field("", description="http(s)://host:port of an S3-compatible storage; empty: AWS")
     s3_region: str = Field("", description="empty: what AWS says; with an endpoint: us-east-1")
     s3_access_key_id: str = Field("", description="empty: what the AWS environment gives")
-    s3_secret_access_key: SecretStr = SecretStr("")
+    s3_secret_access_key: SecretStr = Field(SecretStr(""), validate_default=True)
 
     accept_missing: bool = Field(False, description="land on where Kafka has removed messages that never landed")
     commit_every_seconds: float = Field(2.0, gt=0)
@@ -60,6 +60,13 @@ class Settings(BaseSettings):
     maintain_file_bytes: int = Field(128 * 1024 * 1024, gt=0, description="size that compaction packs files up to")
     maintain_keep_hours: int = Field(72, ge=1, description="how long files that were replaced can still be read")
     maintain_keep_snapshots: int = Field(100, ge=20, description="the newest ones, whatever their age")
+
+    @field_validator("s3_secret_access_key")
+    @classmethod
+    def _s3_key_is_whole(cls, secret: SecretStr, others: ValidationInfo) -> SecretStr:
+        if bool(secret.get_secret_value()) != bool(others.data.get("s3_access_key_id")):
+            raise ValueError("set it together with LEVAIN_S3_ACCESS_KEY_ID, or neither")
+        return secret
 
     @cached_property
     def root(self) -> Path:

@@ -107,10 +107,11 @@ class Postgres:
 class SeaweedFS:
     """Storage that speaks S3, with a bucket, and an Iceberg REST catalog over it that hands out OAuth2 tokens.
 
-    Two identities: one may do everything, the other one only read.
+    Two identities: one may do everything, the other one only read. The catalog has several warehouses, all empty.
     """
 
-    bucket, tables = "lake", "warehouse"
+    bucket = "lake"
+    warehouses = tuple(f"warehouse-{number}" for number in range(1, 25))
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -152,7 +153,7 @@ class SeaweedFS:
         ports += [f"-s3.port.iceberg={self._ports['iceberg']}", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"]
         local = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"]
         stores = [f"-s3.config={self.folder / 's3.json'}", f"-dir={self.folder / 'data'}", "-s3.autoCreateBucket=false"]
-        stores += [f"-bucket={self.bucket}", f"-tableBucket={self.tables}"]
+        stores += [f"-bucket={self.bucket}", f"-tableBucket={','.join(self.warehouses)}"]
         log = self.folder / "log"
         with log.open("ab") as output:
             command = [Path(sys.executable).with_name("weed"), "mini", *local, *ports, *stores]
@@ -176,12 +177,12 @@ class SeaweedFS:
         claims = {"identity_name": "writer", "access_key": self.key, "iss": "seaweedfs-iceberg"}
         parts = ({"alg": "HS256", "typ": "JWT"}, {**claims, "iat": now - 7200, "exp": now + int(lives)})
         text = ".".join(_base64(json.dumps(part).encode()) for part in parts)
-        key = hmac.digest(b"seaweedfs-iceberg-oauth", self.secret.encode(), hashlib.sha256)
+        key = hmac.digest(b"seaweedfs-iceberg-oauth", f"{self.key}\0{self.secret}".encode(), hashlib.sha256)
         return f"{text}.{_base64(hmac.digest(key, text.encode(), hashlib.sha256))}"
 
     def _answers(self) -> None:
         self.files().get_file_info(FileSelector(self.bucket))
-        urllib.request.urlopen(f"{self.catalog}/v1/config?warehouse=s3://{self.tables}", timeout=2).close()
+        urllib.request.urlopen(f"{self.catalog}/v1/config?warehouse=s3://{self.warehouses[-1]}", timeout=2).close()
 
 
 @contextmanager
