@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     kafka_ssl_cafile: str = ""
     kafka_ssl_certfile: str = ""
     kafka_ssl_keyfile: str = ""
+    kafka_ssl_key_password: SecretStr = SecretStr("")
     kafka_group: str = Field("levain-ingest", description="consumer group of the worker (Faust's app id)")
     kafka_replication_factor: int = Field(1, ge=1, description="of the topics that `levain init` creates")
     broker_port: int = Field(19092, ge=1, le=65535, description="port of the embedded broker")
