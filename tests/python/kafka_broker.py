@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import shutil
 import socket
@@ -23,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 POM = Path(__file__).parent / "kafka" / "pom.xml"
 JARS = ROOT / ".cache" / "kafka" / "4.3.1"
 START_SECONDS = 60
+
+_quiet = logging.Logger("quiet", logging.CRITICAL)
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,10 @@ class ApacheKafka:
     def start(self) -> Broker:
         """Start it and wait until it answers."""
         self.launch()
+        return self.wait()
+
+    def wait(self) -> Broker:
+        """Wait until it answers."""
         broker = Broker(self.bootstrap, self._process.pid)
         try:
             _wait_for(broker, self._process, self.folder / "server.log")
@@ -117,6 +124,45 @@ class ApacheKafka:
         """End it at once; its log stays."""
         self._process.kill()
         self._process.wait()
+
+
+class ApacheKafkaCluster:
+    """Brokers that are controllers, too; topics of 3 replicas take messages as long as 2 of them are there."""
+
+    def __init__(self, folder: Path, size: int = 3) -> None:
+        controllers = {node: free_port() for node in range(1, size + 1)}
+        names = ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic")
+        properties: dict[str, object] = {f"{name}.replication.factor": 3 for name in names}
+        properties |= {"min.insync.replicas": 2, "transaction.state.log.min.isr": 2}
+        cluster_id = new_cluster_id()
+        self.brokers: dict[int, ApacheKafka] = {}
+        for node in controllers:
+            place = folder / f"broker-{node}"
+            place.mkdir()
+            self.brokers[node] = ApacheKafka(
+                place, node=node, controllers=controllers, cluster_id=cluster_id, properties=properties
+            )
+
+    @property
+    def bootstrap(self) -> str:
+        return ",".join(broker.bootstrap for broker in self.brokers.values())
+
+    def start(self) -> None:
+        """Start all of them, and wait until each answers."""
+        for broker in self.brokers.values():
+            broker.launch()
+        for broker in self.brokers.values():
+            broker.wait()
+
+    def leader(self, topic: str, partition: int) -> ApacheKafka:
+        """The broker that leads a partition now."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, "logger": _quiet})
+        return self.brokers[admin.list_topics(topic, timeout=10).topics[topic].partitions[partition].leader]
+
+    def kill(self) -> None:
+        """End all of them."""
+        for broker in self.brokers.values():
+            broker.kill()
 
 
 def new_cluster_id() -> str:
@@ -168,9 +214,7 @@ def _process(command: list[str], log: Path, port: int) -> Iterator[Broker]:
 
 
 def _wait_for(broker: Broker, process: subprocess.Popen[bytes], log: Path) -> None:
-    import logging
-
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "logger": logging.Logger("quiet", logging.CRITICAL)})
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "logger": _quiet})
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:
