@@ -69,6 +69,8 @@ def build(
         from levain.spark import prepare
 
         prepare()
+        if settings.catalog_uri or settings.catalog_warehouse:
+            warn("The Spark target reads the catalog that profiles/profiles.yml names, not LEVAIN_CATALOG_*.")
     arguments = ["build", "--target", target]
     arguments += ["--full-refresh"] if full_refresh else []
     arguments += ["--vars", json.dumps({"audit": True})] if audit else []
