@@ -25,9 +25,9 @@ from faust.types import EventT, StreamT
 from pyiceberg.table import Table
 
 from ingest import kafka, lander, logs, maintenance
-from ingest.catalog import Partition, ensure_table, open_catalog, topic_id, topic_id_property, watermarks
+from ingest.catalog import Partition, ensure_table, open_catalog, refresh, topic_id, topic_id_property, watermarks
 from ingest.contracts import Contract, load_contracts
-from ingest.errors import LevainError
+from ingest.errors import LevainError, first_line
 from ingest.health import Health, serve
 from ingest.lander import Fetch
 from ingest.metrics import Metrics
@@ -121,7 +121,7 @@ class InHand:
         again = seconds < self.app.settings.commit_patience_seconds and time.monotonic() < self.app.last_try
         if again:
             self.app.metrics.retrying(self.contract.topic, failure)
-            self.app.health.failing[self.contract.topic] = str(failure).partition("\n")[0]
+            self.app.health.failing[self.contract.topic] = first_line(failure)
         return again
 
     async def maintain(self) -> None:
@@ -237,8 +237,8 @@ class App(faust.App, LandingApp):
         )
 
     def topic_ids(self, *topics: str) -> dict[str, str | None]:
-        """The topics' ids as Kafka tells them now; see `kafka.topic_ids`."""
-        return kafka.topic_ids(self._admin, self.settings, topics)
+        """The topics' ids as Kafka tells them now; see `kafka.Admin`."""
+        return self._admin.topic_ids(topics)
 
     def another_topic(self, topic: str, landed_id: str | None, found: str | None) -> LevainError:
         """The error for a topic that has another id now, or none."""
@@ -250,7 +250,7 @@ class App(faust.App, LandingApp):
 
     def _open_tables(self) -> None:
         self.settings.run_dir.mkdir(parents=True, exist_ok=True)
-        self._admin = kafka.admin(self.settings)
+        self._admin = kafka.Admin(self.settings)
         ids = self.topic_ids(*self.in_hand)
         missing = [topic for topic, found in ids.items() if found is None]
         if missing:
@@ -266,7 +266,7 @@ class App(faust.App, LandingApp):
         ids = self.topic_ids(*self.in_hand)
         found: dict[Partition, int] = {}
         for topic, hand in self.in_hand.items():
-            landed_id = topic_id(hand.table.refresh(), alias, topic)
+            landed_id = topic_id(refresh(hand.table), alias, topic)
             now = ids[topic]
             if now is None or landed_id not in (None, now):
                 raise self.another_topic(topic, landed_id, now)

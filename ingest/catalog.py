@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from pyiceberg.catalog import Catalog, load_catalog
-from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.exceptions import NoSuchTableError, NotInstalledError, TableAlreadyExistsError
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
@@ -23,10 +24,11 @@ from pyiceberg.types import (
     StructType,
     TimestamptzType,
 )
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from ingest.contracts import Contract
-from ingest.errors import LevainError
+from ingest.errors import LevainError, first_line
 from ingest.settings import Settings
 
 _T = TypeVar("_T")
@@ -79,6 +81,19 @@ _PROPERTIES = {
     "commit.retry.num-retries": "0",
 }
 
+#: What libpq is told unless the URI says otherwise: how long to wait for a server, in seconds, and when to give up a
+#: connection that has gone silent. Without them a worker waits for the kernel, minutes to hours.
+_POSTGRES_WAITS = {
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+
+#: Names of catalog properties whose values must not be shown.
+_SECRET = re.compile("secret|token|password|credential|key")
+
 Partition = tuple[str, str, int]
 """(cluster alias, topic, partition)"""
 
@@ -87,39 +102,71 @@ def open_catalog(settings: Settings) -> Catalog:
     """Open the catalog named by the settings: SQLite in the home unless `LEVAIN_CATALOG_URI` names another.
 
     Raises:
-        LevainError: it cannot be reached or refuses us.
+        LevainError: it cannot be reached or refuses us, or its client library is not installed. No secret is in it.
     """
-    properties = {"type": settings.catalog_type, "warehouse": settings.lake, "uri": settings.catalog_uri}
     if settings.catalog_type == "sql" and not settings.catalog_uri:
         _make_directory(settings.root)
-        properties["uri"] = f"sqlite:///{settings.catalog_file}"
-    for name, secret in (("credential", settings.catalog_credential), ("token", settings.catalog_token)):
-        if secret.get_secret_value():
-            properties[name] = secret.get_secret_value()
+    properties = catalog_properties(settings)
     try:
-        catalog = _again_if_raced(
-            lambda: load_catalog(CATALOG, **{name: value for name, value in properties.items() if value})
-        )
+        catalog = _again_if_raced(lambda: load_catalog(CATALOG, **properties))
         catalog.list_namespaces()  # a REST or Glue catalog is first spoken to here
+    except (ImportError, NotInstalledError) as error:
+        raise LevainError(
+            f"The catalog {_shown(settings)} cannot be opened: {first_line(error.__cause__ or error)}.",
+            "What SQLite, PostgreSQL (postgresql://) and REST catalogs need comes with Levain. Install boto3 for Glue, "
+            "for another database its driver: `.venv/bin/uv pip install NAME`.",
+        ) from error
     except Exception as error:  # each kind of catalog brings errors of its own library
         raise LevainError(
-            f"The catalog at {_without_password(properties['uri'])} cannot be opened: {_first_line(error)}",
+            f"The catalog {_shown(settings)} cannot be opened: {_without_secrets(first_line(error), settings)}",
             "Check LEVAIN_CATALOG_URI, LEVAIN_CATALOG_TYPE and its credentials, and that the catalog is running.",
         ) from error
     return catalog
+
+
+def catalog_properties(settings: Settings) -> dict[str, str]:
+    """The settings as properties of PyIceberg's catalogs, with the secrets in clear.
+
+    Raises:
+        LevainError: the URI of a SQL catalog is none.
+    """
+    properties = {"type": settings.catalog_type, "warehouse": settings.lake, "uri": settings.catalog_uri}
+    if settings.catalog_type == "sql":
+        properties["uri"] = _sql_uri(settings)
+        properties["pool_pre_ping"] = "true"  # a connection that the server has closed is opened anew
+    if settings.catalog_type == "rest":  # where PyIceberg looks by itself, but says that it will not for ever
+        properties["oauth2-server-uri"] = f"{settings.catalog_uri.rstrip('/')}/v1/oauth/tokens"
+    properties["credential"] = settings.catalog_credential.get_secret_value()
+    properties["token"] = settings.catalog_token.get_secret_value()
+    properties |= storage_properties(settings)
+    return {name: value for name, value in properties.items() if value}
+
+
+def storage_properties(settings: Settings) -> dict[str, str]:
+    """`LEVAIN_S3_*` and `LEVAIN_CATALOG_PROPERTIES`, by PyIceberg's names, with the secrets in clear."""
+    region = settings.s3_region or ("us-east-1" if settings.s3_endpoint else "")
+    properties = {
+        "s3.endpoint": settings.s3_endpoint,
+        "s3.region": region,
+        "s3.access-key-id": settings.s3_access_key_id,
+        "s3.secret-access-key": settings.s3_secret_access_key.get_secret_value(),
+    }
+    properties |= {name: value.get_secret_value() for name, value in settings.catalog_properties.items()}
+    return {name: value for name, value in properties.items() if value}
 
 
 def ensure_table(catalog: Catalog, contract: Contract) -> Table:
     """The contract's Bronze table, created if it is not there; safe to call from several processes at once.
 
     Raises:
-        LevainError: a table of that name has another schema, or cannot be read.
+        LevainError: a table of that name has another schema, or it cannot be created or read.
     """
     identifier = (NAMESPACE, contract.table)
     try:
         table = load_bronze(catalog, contract.table)
     except NoSuchTableError:
-        table = _create(catalog, identifier)
+        with _asking(catalog, contract.table):
+            table = _create(catalog, identifier)
     expected = BRONZE_SCHEMA.column_names
     if table.schema().column_names != expected:
         raise LevainError(
@@ -141,16 +188,21 @@ def load_bronze(catalog: Catalog, name: str) -> Table:
     """A Bronze table that exists.
 
     Raises:
-        LevainError: its metadata file is not where the catalog says.
+        LevainError: the catalog does not answer, or the table's metadata file cannot be read.
+        NoSuchTableError: there is no such table.
     """
-    try:
+    with _asking(catalog, name):
         return catalog.load_table((NAMESPACE, name))
-    except OSError as error:
-        raise LevainError(
-            f"The table {NAMESPACE}.{name} cannot be read: {_first_line(error)}",
-            "Iceberg keeps absolute paths: a lake that was moved is found again only at its old place. Move it back, "
-            "or restore it.",
-        ) from error
+
+
+def refresh(table: Table) -> Table:
+    """The table, with what has been committed to it meanwhile.
+
+    Raises:
+        LevainError: as `load_bronze`.
+    """
+    with _asking(table.catalog, table.name()[-1]):
+        return table.refresh()
 
 
 def watermarks(table: Table) -> dict[Partition, int]:
@@ -210,10 +262,68 @@ def _make_directory(path: Path) -> None:
         raise LevainError(f"{path} cannot be created: {error.strerror}.", "Point LEVAIN_HOME elsewhere.") from error
 
 
-def _without_password(uri: str) -> str:
-    """The URI as it may be shown: `postgresql://user:secret@host` -> `postgresql://user:***@host`."""
-    return re.sub(r"(://[^:/@]+):[^@]*@", r"\1:***@", uri)
+@contextmanager
+def _asking(catalog: Catalog, name: str) -> Iterator[None]:
+    """Say of a table what the errors of many libraries mean: storage, or else the catalog."""
+    try:
+        yield
+    except NoSuchTableError:
+        raise
+    except FileNotFoundError as error:
+        raise LevainError(
+            f"The table {NAMESPACE}.{name} cannot be read: {first_line(error)}",
+            "Iceberg keeps absolute paths: a lake that was moved is found again only at its old place. Move it back, "
+            "or restore it.",
+        ) from error
+    except OSError as error:
+        raise LevainError(
+            f"The table {NAMESPACE}.{name} cannot be read or written below {catalog.properties.get('warehouse')}: "
+            f"{first_line(error)}",
+            "Check that this place exists, the rights there, and for S3 the LEVAIN_S3_* settings.",
+        ) from error
+    except Exception as error:
+        raise LevainError(
+            f"The catalog does not give {NAMESPACE}.{name}: {first_line(error)}",
+            "Check that the catalog is running, and what its credentials may do.",
+        ) from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _sql_uri(settings: Settings) -> str:
+    """The URI of a SQL catalog; for PostgreSQL by the driver that Levain brings, and not waiting for ever."""
+    if not settings.catalog_uri:
+        return f"sqlite:///{settings.catalog_file}"
+    try:
+        url = make_url(settings.catalog_uri)
+    except (ArgumentError, ValueError) as error:
+        raise LevainError(
+            f"The catalog {_shown(settings)} cannot be opened: this is no address of a database.",
+            "LEVAIN_CATALOG_URI is driver://user:password@host:port/database, with %40, %3A and %2F for @, : and / in "
+            "the password.",
+        ) from error
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    if url.drivername == "postgresql+psycopg":
+        url = url.set(query={**_POSTGRES_WAITS, **url.query})
+    return url.render_as_string(hide_password=False)
+
+
+def _shown(settings: Settings) -> str:
+    """The catalog as it may be shown: `at postgresql://levain:***@host/db`, or its type where it has no address."""
+    if settings.catalog_uri:
+        return f"at {_without_password(settings.catalog_uri.partition('?')[0])}"
+    return f"at sqlite:///{settings.catalog_file}" if settings.catalog_type == "sql" else settings.catalog_type
+
+
+def _without_password(text: str) -> str:
+    """`postgresql://user:secret@host/db` -> `postgresql://user:***@host/db`."""
+    return re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
+
+
+def _without_secrets(text: str, settings: Settings) -> str:
+    """The text of an error, should a library quote in it what it was given."""
+    secrets = [settings.catalog_credential, settings.catalog_token, settings.s3_secret_access_key]
+    secrets += [value for name, value in settings.catalog_properties.items() if _SECRET.search(name)]
+    for value in (secret.get_secret_value() for secret in secrets):
+        for part in {value, value.rpartition(":")[2]} - {""}:
+            text = text.replace(part, "***")
+    return _without_password(text)

@@ -17,3 +17,8 @@ class LevainError(Exception):
         super().__init__(message if not hint else f"{message}\n{hint}")
         self.message = message
         self.hint = hint
+
+
+def first_line(error: object) -> str:
+    """What a library's error says, without the statements and links that some of them add in further lines."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -8,6 +8,7 @@ import os
 import re
 import ssl
 import time
+from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from ingest.contracts import Contract
-from ingest.errors import LevainError
+from ingest.errors import LevainError, first_line
 from ingest.settings import Settings
 
 #: How long a first contact with a broker may take, in seconds, before it counts as unreachable.
@@ -79,7 +80,7 @@ def client_config(settings: Settings) -> dict[str, Any]:
     """Configuration of a confluent-kafka client: bootstrap servers and security.
 
     Raises:
-        LevainError: see `cluster`.
+        LevainError: see `cluster`; or a certificate or key cannot be read.
     """
     config: dict[str, Any] = {
         "bootstrap.servers": cluster(settings).bootstrap,
@@ -91,12 +92,14 @@ def client_config(settings: Settings) -> dict[str, Any]:
         config["sasl.username"] = settings.kafka_sasl_username
         config["sasl.password"] = settings.kafka_sasl_password.get_secret_value()
     if settings.kafka_security_protocol.endswith("SSL"):
+        _check_files(settings)
         files = {
             "ssl.ca.location": settings.kafka_ssl_cafile,
             "ssl.certificate.location": settings.kafka_ssl_certfile,
             "ssl.key.location": settings.kafka_ssl_keyfile,
+            "ssl.key.password": settings.kafka_ssl_key_password.get_secret_value(),
         }
-        config |= {name: file for name, file in files.items() if file}
+        config |= {name: value for name, value in files.items() if value}
     return config
 
 
@@ -104,19 +107,20 @@ def credentials(settings: Settings) -> faust.SASLCredentials | faust.SSLCredenti
     """The same security for Faust (and aiokafka below it); None for PLAINTEXT.
 
     Raises:
-        LevainError: a certificate file cannot be read.
+        LevainError: a certificate or key cannot be read.
     """
     protocol = settings.kafka_security_protocol
     context: ssl.SSLContext | None = None
     if protocol.endswith("SSL"):
+        _check_files(settings)
         try:
             context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile or None)
             if settings.kafka_ssl_certfile:
-                context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile or None)
+                # A password that is empty is still one: without any, OpenSSL would ask for it on the terminal.
+                password = settings.kafka_ssl_key_password.get_secret_value()
+                context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile or None, password)
         except OSError as error:
-            raise LevainError(
-                f"A TLS file for Kafka cannot be used: {error}.", "Check the LEVAIN_KAFKA_SSL_* settings."
-            ) from error
+            raise _unusable(str(error)) from error
     if protocol.startswith("SASL"):
         return faust.SASLCredentials(
             username=settings.kafka_sasl_username,
@@ -127,38 +131,13 @@ def credentials(settings: Settings) -> faust.SASLCredentials | faust.SSLCredenti
     return faust.SSLCredentials(context=context) if context else None
 
 
-def admin(settings: Settings) -> AdminClient:
-    """A client for `topic_ids`; it connects when it is first asked."""
-    return AdminClient(client_config(settings))
-
-
 def topics(settings: Settings) -> dict[str, int]:
     """Topic -> number of partitions, as the broker answers; also the test whether it can be reached.
 
     Raises:
         LevainError: the broker does not answer within `CONTACT_SECONDS`.
     """
-    return _existing(admin(settings), settings)
-
-
-def topic_ids(admin: AdminClient, settings: Settings, names: Collection[str]) -> dict[str, str | None]:
-    """Topic -> the id the broker gave it when it was made, None where there is no such topic.
-
-    A topic that is deleted and made anew keeps its name and starts at offset 0 again, but gets another id.
-
-    Raises:
-        LevainError: the broker does not answer within `CONTACT_SECONDS`, or refuses to.
-    """
-    found: dict[str, str | None] = {}
-    described = admin.describe_topics(TopicCollection(list(names)), request_timeout=CONTACT_SECONDS)
-    for name, answer in described.items():
-        try:
-            found[name] = str(answer.result().topic_id)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise _unreachable(settings, error.args[0].str()) from error
-            found[name] = None
-    return found
+    return Admin(settings).topics()
 
 
 def end_offsets(settings: Settings, names: Collection[str]) -> dict[tuple[str, int], int]:
@@ -199,8 +178,8 @@ def create_topics(settings: Settings, contracts: Iterable[Contract]) -> list[str
     Raises:
         LevainError: the broker cannot be reached, or refuses a topic.
     """
-    admin = AdminClient(client_config(settings))
-    existing = _existing(admin, settings)
+    admin = Admin(settings)
+    existing = admin.topics()
     missing = [
         NewTopic(c.topic, num_partitions=c.partitions, replication_factor=settings.kafka_replication_factor)
         for c in contracts
@@ -208,7 +187,7 @@ def create_topics(settings: Settings, contracts: Iterable[Contract]) -> list[str
     ]
     if not missing:
         return []
-    for name, done in admin.create_topics(missing, operation_timeout=CONTACT_SECONDS).items():
+    for name, done in admin.client.create_topics(missing, operation_timeout=CONTACT_SECONDS).items():
         try:
             done.result(timeout=2 * CONTACT_SECONDS)
         except KafkaException as error:
@@ -220,18 +199,92 @@ def create_topics(settings: Settings, contracts: Iterable[Contract]) -> list[str
     return [topic.topic for topic in missing]
 
 
-def _existing(admin: AdminClient, settings: Settings) -> dict[str, int]:
-    try:
-        found = admin.list_topics(timeout=CONTACT_SECONDS)
-    except KafkaException as error:
-        raise _unreachable(settings, error.args[0].str()) from error
-    return {name: len(topic.partitions) for name, topic in found.topics.items()}
+class Admin:
+    """A client for what topics there are, which knows why it does not get through.
+
+    The call that fails only says that it took too long; the reason is told to `error_cb`. It connects when it is first
+    asked, and may be asked again and again.
+
+    Raises:
+        LevainError: a setting, a certificate or a key cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._reasons: deque[KafkaError] = deque(maxlen=50)
+        config = client_config(settings)
+        config["error_cb"] = self._reasons.append
+        try:
+            self.client = AdminClient(config)
+        except KafkaException as error:
+            raise _unusable(error.args[0].str()) from error
+
+    def topics(self) -> dict[str, int]:
+        """Topic -> number of partitions.
+
+        Raises:
+            LevainError: the broker does not answer within `CONTACT_SECONDS`.
+        """
+        self._reasons.clear()
+        try:
+            found = self.client.list_topics(timeout=CONTACT_SECONDS)
+        except KafkaException as error:
+            raise self._unreachable(error) from error
+        return {name: len(topic.partitions) for name, topic in found.topics.items()}
+
+    def topic_ids(self, names: Iterable[str]) -> dict[str, str | None]:
+        """Topic -> the id the broker gave it when it was made, None where there is no such topic.
+
+        A topic that is deleted and made anew keeps its name and starts at offset 0 again, but gets another id.
+
+        Raises:
+            LevainError: the broker does not answer within `CONTACT_SECONDS`, or refuses to.
+        """
+        self._reasons.clear()
+        found: dict[str, str | None] = {}
+        described = self.client.describe_topics(TopicCollection(list(names)), request_timeout=CONTACT_SECONDS)
+        for name, answer in described.items():
+            try:
+                found[name] = str(answer.result().topic_id)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise self._unreachable(error) from error
+                found[name] = None
+        return found
+
+    def _unreachable(self, error: KafkaException) -> LevainError:
+        self.client.poll(0)
+        return _unreachable(self._settings, self._reason(error.args[0]))
+
+    def _reason(self, outcome: KafkaError) -> str:
+        """The first refusal, else the first thing that went wrong, else how the call ended."""
+        refused = [r for r in self._reasons if r.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL)]
+        known = [r for r in (*refused, *self._reasons) if r.code() != KafkaError._ALL_BROKERS_DOWN]
+        if self._reasons and not known:  # a broker that just hangs up is none that librdkafka tells us of
+            return "it ends every connection at once, as a port does that expects TLS"
+        return str([*known, outcome][0].str())
 
 
 def _unreachable(settings: Settings, reason: str) -> LevainError:
     return LevainError(
-        f"Kafka at {cluster(settings).bootstrap} does not answer within {CONTACT_SECONDS:.0f} s: {reason}.",
-        "Check that the broker runs, LEVAIN_KAFKA_BOOTSTRAP, and the LEVAIN_KAFKA_SECURITY_PROTOCOL settings.",
+        f"Kafka at {cluster(settings).bootstrap} does not answer within {CONTACT_SECONDS:.0f} s: {reason.rstrip('.')}.",
+        "Check that the broker runs, LEVAIN_KAFKA_BOOTSTRAP, and the LEVAIN_KAFKA_SECURITY_PROTOCOL, _SASL_* and "
+        "_SSL_* settings.",
+    )
+
+
+def _check_files(settings: Settings) -> None:
+    """Name a TLS file that is not there: neither OpenSSL nor librdkafka does."""
+    for name in ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile"):
+        file = getattr(settings, name)
+        if file and not os.access(file, os.R_OK):
+            raise _unusable(f"{file} cannot be read (LEVAIN_{name.upper()})")
+
+
+def _unusable(reason: str) -> LevainError:
+    return LevainError(
+        f"The security settings for Kafka cannot be used: {first_line(reason).rstrip('.')}.",
+        "Check the LEVAIN_KAFKA_SASL_* and LEVAIN_KAFKA_SSL_* settings, and that the files can be read.",
     )
 
 

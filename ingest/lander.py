@@ -38,7 +38,7 @@ from pyiceberg.utils.datetime import datetime_to_micros
 
 from ingest import commits
 from ingest.catalog import BRONZE_SCHEMA, Partition, next_offset_property, watermarks
-from ingest.errors import LevainError
+from ingest.errors import LevainError, first_line
 
 #: Keys of the snapshot summary. The ranges are a JSON list of [cluster, topic, partition, from, to].
 BATCH_ID = "levain.batch-id"
@@ -181,7 +181,7 @@ def land(
             seconds = time.monotonic() - failed_at
             if not try_again(failure, seconds):
                 raise _gave_up(table, tries, seconds, failure) from failure
-            log.warning("%s: commit not confirmed (%s), looking at the table", _name(table), failure)
+            log.warning("%s: commit not confirmed (%s), looking at the table", _name(table), first_line(failure))
             wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(tries - 1, 10))
             time.sleep(random.uniform(0.5, 1) * wait)  # noqa: S311 - spreads writers, hides nothing
             try:
@@ -210,7 +210,8 @@ def _gave_up(table: Table, tries: int, seconds: float, failure: Exception) -> Le
     if isinstance(failure, LevainError):
         return failure
     return LevainError(
-        f"{_name(table)} does not take a commit: tried {tries} times in {seconds:.0f} s, the last with: {failure}",
+        f"{_name(table)} does not take a commit: tried {tries} times in {seconds:.0f} s, the last with: "
+        f"{first_line(failure)}",
         "Check the catalog. Nothing is lost: landing goes on from the table's own offsets.",
     )
 
@@ -306,7 +307,7 @@ def _stage(
             append.append_data_file(_write(table, rows, ingested_at))
     except OSError as error:
         raise LevainError(
-            f"{_name(table)} cannot be written at {table.location()}: {error}",
+            f"{_name(table)} cannot be written at {table.location()}: {first_line(error)}",
             "Check space and rights there. Nothing is lost: landing goes on from the table's own offsets.",
         ) from error
     marks = {next_offset_property(r.partition): str(r.end) for r in landed.ranges}

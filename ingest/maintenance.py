@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 
 import pyarrow as pa
@@ -44,7 +45,7 @@ from pyiceberg.table.update.snapshot import _OverwriteFiles
 from pyiceberg.types import TimestamptzType
 
 from ingest import commits
-from ingest.errors import LevainError
+from ingest.errors import LevainError, first_line
 from ingest.settings import Settings
 
 ATTEMPTS = 12
@@ -57,7 +58,7 @@ CHUNK_BYTES = 32 * 1024 * 1024
 """What is held in memory of the files being rewritten, as Arrow; each chunk is sorted and written as row groups."""
 
 _ORDER = [(column, "ascending") for column in ("kafka_cluster", "topic", "partition", "offset")]
-_VERSION = re.compile(r"/(\d+)-[^/]*\.metadata\.json$")
+_VERSION = re.compile(r"/v?(\d+)[^/]*\.metadata\.json$")
 
 Turn = Callable[[], AbstractContextManager[object]]
 
@@ -171,10 +172,11 @@ def plan(table: Table, file_bytes: int, now: datetime) -> list[list[DataFile]]:
             days[file.partition[0]].append(file)
     # An hour after midnight a batch that was begun the day before has landed or will not.
     today = (now - timedelta(hours=1) - datetime(1970, 1, 1, tzinfo=UTC)).days
+    landed_at = partial(_landed_at, table.schema().find_field("ingested_at").field_id)
     groups = []
     for day in sorted(days, key=lambda day: day or 0):
         over = day is not None and day < today
-        for group in _bins(sorted(days[day], key=_landed_at), file_bytes):
+        for group in _bins(sorted(days[day], key=landed_at), file_bytes):
             while not over and group and 2 * max(_sizes(group)) > sum(_sizes(group)):
                 group.remove(max(group, key=lambda file: file.file_size_in_bytes))
             if len(group) >= (2 if over else FEWEST):
@@ -443,7 +445,8 @@ def _commit(table: Table, stage: Callable[[], Transaction | None], turn: Turn) -
         except Exception as error:  # a conflict, a lost reply, a catalog that is away
             failure = error
     raise LevainError(
-        f"{_name(table)} does not take a commit of maintenance: {ATTEMPTS} tries failed, the last with: {failure}",
+        f"{_name(table)} does not take a commit of maintenance: {ATTEMPTS} tries failed, the last with: "
+        f"{first_line(failure)}",
         "Check the catalog. The table is as it was or as intended; run `levain maintain` again.",
     ) from failure
 
@@ -456,9 +459,9 @@ def _sizes(files: Iterable[DataFile]) -> list[int]:
     return [file.file_size_in_bytes for file in files]
 
 
-def _landed_at(file: DataFile) -> int:
-    """The lowest `ingested_at` in a file, in microseconds; 0 if it has no statistics."""
-    bound = (file.lower_bounds or {}).get(11)
+def _landed_at(field_id: int, file: DataFile) -> int:
+    """The lowest `ingested_at`, which has this field id, in a file, in microseconds; 0 if it has no statistics."""
+    bound = (file.lower_bounds or {}).get(field_id)
     return int(from_bytes(TimestamptzType(), bound)) if bound else 0
 
 

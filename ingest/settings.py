@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ingest.errors import LevainError
@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     kafka_ssl_cafile: str = ""
     kafka_ssl_certfile: str = ""
     kafka_ssl_keyfile: str = ""
+    kafka_ssl_key_password: SecretStr = SecretStr("")
     kafka_group: str = Field("levain-ingest", description="consumer group of the worker (Faust's app id)")
     kafka_replication_factor: int = Field(1, ge=1, description="of the topics that `levain init` creates")
     broker_port: int = Field(19092, ge=1, le=65535, description="port of the embedded broker")
@@ -37,8 +38,16 @@ class Settings(BaseSettings):
     catalog_uri: str = Field("", description="empty: SQLite in the home; else any PyIceberg catalog URI")
     catalog_type: Literal["sql", "rest", "glue"] = "sql"
     catalog_warehouse: str = Field("", description="empty: `lake/` in the home")
-    catalog_credential: SecretStr = SecretStr("")
-    catalog_token: SecretStr = SecretStr("")
+    catalog_credential: SecretStr = Field(SecretStr(""), description="`client:secret` for a REST catalog, by OAuth2")
+    catalog_token: SecretStr = Field(SecretStr(""), description="bearer token for a REST catalog")
+    catalog_properties: dict[str, SecretStr] = Field(
+        default_factory=dict, description="JSON object: any other property of PyIceberg's catalogs and storage"
+    )
+
+    s3_endpoint: str = Field("", description="http(s)://host:port of an S3-compatible storage; empty: AWS")
+    s3_region: str = Field("", description="empty: what AWS says; with an endpoint: us-east-1")
+    s3_access_key_id: str = Field("", description="empty: what the AWS environment gives")
+    s3_secret_access_key: SecretStr = Field(SecretStr(""), validate_default=True)
 
     accept_missing: bool = Field(False, description="land on where Kafka has removed messages that never landed")
     commit_every_seconds: float = Field(2.0, gt=0)
@@ -53,6 +62,13 @@ class Settings(BaseSettings):
     maintain_file_bytes: int = Field(128 * 1024 * 1024, gt=0, description="size that compaction packs files up to")
     maintain_keep_hours: int = Field(72, ge=1, description="how long files that were replaced can still be read")
     maintain_keep_snapshots: int = Field(100, ge=20, description="the newest ones, whatever their age")
+
+    @field_validator("s3_secret_access_key")
+    @classmethod
+    def _s3_key_is_whole(cls, secret: SecretStr, others: ValidationInfo) -> SecretStr:
+        if bool(secret.get_secret_value()) != bool(others.data.get("s3_access_key_id")):
+            raise ValueError("set it together with LEVAIN_S3_ACCESS_KEY_ID, or neither")
+        return secret
 
     @cached_property
     def root(self) -> Path:

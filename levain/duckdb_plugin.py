@@ -12,7 +12,7 @@ from dbt_common.invocation import get_invocation_id
 from duckdb import DuckDBPyConnection
 
 from ingest.settings import load_settings
-from levain.bronze import bronze_tables, load_extensions
+from levain.bronze import bronze_tables, prepare
 
 
 def release() -> None:
@@ -26,8 +26,8 @@ class Plugin(BasePlugin):
     """The class dbt-duckdb looks for."""
 
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
-        """Load the extensions."""
-        load_extensions(conn)
+        """Load the extensions, and give access to the lake's storage."""
+        prepare(conn, load_settings())
         conn.execute("attach ':memory:' as lake")
         self.listed_for = ""
 

@@ -13,7 +13,7 @@ import duckdb
 import jinja2
 import yaml
 
-from ingest.errors import LevainError
+from ingest.errors import LevainError, first_line
 from ingest.settings import PROJECT_ROOT, Settings
 from levain.bronze import bronze_tables
 from levain.terminal import errors, say, show_table
@@ -168,12 +168,12 @@ def _compare_one(
     try:
         duck = connection.sql(f"select * from {relation}")
     except duckdb.Error as error:
-        comparison.remarks.append(f"cannot be read on DuckDB: {_first_line(error)}")
+        comparison.remarks.append(f"cannot be read on DuckDB: {first_line(error)}")
     try:
         session.table(relation).write.parquet(str(parquet))
         spark = connection.sql(f"select * from read_parquet('{parquet}/*.parquet')")
     except Exception as error:  # whatever Spark says goes into the report
-        comparison.remarks.append(f"cannot be read on Spark: {_first_line(error)}")
+        comparison.remarks.append(f"cannot be read on Spark: {first_line(error)}")
     comparison.rows = (_count(duck), _count(spark))
     if duck is None or spark is None:
         return comparison
@@ -244,7 +244,3 @@ def _described(names: Sequence[str], row: Sequence[Any]) -> str:
 
 def _count(relation: duckdb.DuckDBPyRelation | None) -> int | None:
     return None if relation is None else len(relation)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -69,6 +69,8 @@ def build(
         from levain.spark import prepare
 
         prepare()
+        if settings.catalog_uri or settings.catalog_warehouse:
+            warn("The Spark target reads the catalog that profiles/profiles.yml names, not LEVAIN_CATALOG_*.")
     arguments = ["build", "--target", target]
     arguments += ["--full-refresh"] if full_refresh else []
     arguments += ["--vars", json.dumps({"audit": True})] if audit else []
@@ -185,7 +187,7 @@ def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     path = settings.duckdb_file
     if not path.exists():
         raise LevainError(f"Nothing was built yet: there is no {path}.", "Build the tables with `levain build`.")
-    from levain.bronze import load_extensions
+    from levain.bronze import prepare
 
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
@@ -205,7 +207,7 @@ def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
             time.sleep(0.2)
     try:
         connection.execute("set TimeZone = 'UTC'")
-        load_extensions(connection)
+        prepare(connection, settings)
         yield connection
     finally:
         connection.close()
