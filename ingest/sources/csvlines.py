@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 from collections import deque
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO
 
 LONGEST = 128 * 1024
@@ -33,7 +33,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A physical line that is no record, without its line end, and why. A very long one comes in pieces."""
+    """What is no row, without its last line end, and why: a line, a record, or a piece of a very long line."""
 
     line: int
     raw: bytes
@@ -45,6 +45,8 @@ class _Line:
     number: int
     raw: bytes
     problem: str = ""
+    doubtful: bool = False
+    """Read before as the inside of a quoted value that came to no good end."""
 
     @property
     def bare(self) -> bytes:
@@ -55,7 +57,7 @@ class CsvLines:
     """A CSV file: its header is read at once, its rows by iterating.
 
     A quote that is not closed, or text after one that is, makes the line bad on which the record began; reading goes on
-    with the next physical line. So does a record with more or fewer values than the header has.
+    with the next physical line. A record with more or fewer values than the header has is bad as a whole.
 
     Args:
         file: at its beginning.
@@ -89,15 +91,19 @@ class CsvLines:
             try:
                 values = next(reader)
             except csv.Error as error:
-                problem = str(error)
-            else:
-                if len(values) == len(self.columns):
-                    yield Row(first.number, values)
-                    continue
+                yield BadLine(first.number, first.bare, str(error))
+                self.give_back([replace(line, doubtful=True) for line in record.taken[1:]])
+                reader = csv.reader(record, delimiter=self.delimiter, strict=True)
+                continue
+            raw = b"".join(line.raw for line in record.taken)
+            if len(values) != len(self.columns):
                 problem = f"{len(values)} values for {len(self.columns)} columns"
-            self.give_back(record.taken[1:])
-            reader = csv.reader(record, delimiter=self.delimiter, strict=True)
-            yield BadLine(first.number, first.bare, problem)
+            elif first.doubtful and raw.count(b'"') % 2:
+                problem = "a quote is out of place"  # the end of a broken record, which must not pass for a row
+            else:
+                yield Row(first.number, values)
+                continue
+            yield BadLine(first.number, raw.rstrip(b"\r\n"), problem)
 
     def take(self) -> _Line | None:
         """The next physical line, or a piece of one that is too long; None at the end of the file."""

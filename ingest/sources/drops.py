@@ -14,7 +14,7 @@ import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -180,7 +180,7 @@ class Drops:
             LevainError: Kafka did not take all of it.
         """
         topic, day = drop.contract.topic, _date_of(drop)
-        with closing(_copy(drop, digest := extracts.digest(day), self.settings.run_dir)) as copy:
+        with _copied(drop, digest := extracts.digest(day), self.settings.run_dir) as copy:
             sha256 = digest.hexdigest()
             before = memory.name_of(topic, sha256)
             if before is not None:
@@ -309,35 +309,33 @@ def _date_of(drop: Drop) -> date:
     return day
 
 
-def _copy(drop: Drop, digest: extracts.Digest, folder: Path) -> IO[bytes]:
+@contextmanager
+def _copied(drop: Drop, digest: extracts.Digest, folder: Path) -> Iterator[IO[bytes]]:
     """A private copy of the file at its beginning, its bytes added to the digest.
 
     Raises:
         Unreadable: it cannot be read or copied.
         Changed: it is not what it was when it was found, or was written to meanwhile.
     """
-    copy: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(folder))  # noqa: SIM115 - the caller closes it
-    try:
-        with drop.path.open("rb") as file:
-            while chunk := file.read(_COPIED_AT_ONCE):
-                digest.update(chunk)
-                copy.write(chunk)
-            if not drop.stamp == Stamp.of(os.fstat(file.fileno())) == Stamp.of(drop.path.stat()):
-                raise Changed
-    except FileNotFoundError:
-        copy.close()
-        raise Changed from None
-    except OSError as error:
-        copy.close()
-        raise Unreadable(
-            f"{drop.place} was not taken, it cannot be copied into {folder}: {error.strerror}.",
-            "Give rights to read it, or free some disk space.",
-        ) from error
-    except Changed:
-        copy.close()
-        raise
-    copy.seek(0)
-    return copy
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(folder)) as copy:
+        try:
+            with drop.path.open("rb") as file:
+                size = 0
+                while size <= drop.stamp.size and (chunk := file.read(_COPIED_AT_ONCE)):
+                    size += len(chunk)
+                    digest.update(chunk)
+                    copy.write(chunk)
+                if not drop.stamp == Stamp.of(os.fstat(file.fileno())) == Stamp.of(drop.path.stat()):
+                    raise Changed
+        except FileNotFoundError:
+            raise Changed from None
+        except OSError as error:
+            raise Unreadable(
+                f"{drop.place} was not taken, it cannot be copied into {folder}: {error.strerror}.",
+                "Give rights to read it, or free some disk space.",
+            ) from error
+        copy.seek(0)
+        yield copy
 
 
 def _check_header(contract: Contract, lines: CsvLines) -> None:

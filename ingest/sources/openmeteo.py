@@ -265,7 +265,7 @@ def condition(code: Any) -> Any:
 def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = error.seconds if isinstance(error, _Again) else 0.0
-    return max(asked, wait_exponential_jitter(initial=0.5, max=30, jitter=0.5)(state))
+    return max(asked, wait_exponential_jitter(multiplier=0.5, max=30, jitter=0.5)(state))
 
 
 def _log_try(state: RetryCallState) -> None:
