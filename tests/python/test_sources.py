@@ -950,25 +950,32 @@ def test_polling_survives_the_api_and_kafka(
 # As commands
 
 
-def command(settings: Settings, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+@contextmanager
+def command(settings: Settings, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """The command as a process; killed where the block leaves it running."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LEVAIN_")}
     environment |= {"LEVAIN_HOME": str(settings.root), "LEVAIN_KAFKA_BOOTSTRAP": settings.kafka_bootstrap}
     environment |= {"LEVAIN_DROPS_SETTLE_SECONDS": "0.1", "NO_PROXY": "127.0.0.1", **variables}
     levain = str(Path(sys.executable).with_name("levain"))
-    return subprocess.Popen([levain, *arguments], env=environment, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen([levain, *arguments], env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_command_runs_until_it_is_told_to_end(shops: Folder, api: Api, number: signal.Signals) -> None:
     name = "drops" if number == signal.SIGTERM else "weather"
-    process = command(shops.settings, "source", name, LEVAIN_WEATHER_URL=api.url, LEVAIN_LOG_FORMAT="json")
-    assert process.stderr is not None
-    lines = []
-    for line in process.stderr:
-        lines.append(json.loads(line)["message"])
-        if "published" in lines[-1]:
-            process.send_signal(number)
-    assert process.wait(30) == 0
+    lines: list[str] = []
+    variables = {"LEVAIN_WEATHER_URL": api.url, "LEVAIN_LOG_FORMAT": "json"}
+    with command(shops.settings, "source", name, **variables) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            lines.append(json.loads(line)["message"])
+            if "published" in lines[-1]:
+                process.send_signal(number)
+        assert process.wait(30) == 0
     assert lines[-1] == "Stopped"
     assert lines[1:-1] == (
         ["store-extracts/stores-2026-01-31.csv: 2 rows and 0 bad lines published"]
@@ -983,8 +990,8 @@ def test_a_command_that_fails_says_so_in_two_lines(folder: Folder) -> None:
         ("drops", "store-extracts/stores.csv was not taken", "Give it a name with one date"),
         ("weather", "Whose weather to ask for is not known", "LEVAIN_WEATHER_STORES"),
     ):
-        process = command(folder.settings, "source", name, "--once")
-        _, errors = process.communicate(timeout=60)
+        with command(folder.settings, "source", name, "--once") as process:
+            _, errors = process.communicate(timeout=60)
         assert process.returncode == 1
         assert says in errors.splitlines()[-2] and hint in errors.splitlines()[-1]
         assert "Traceback" not in errors
@@ -1002,8 +1009,8 @@ class Lake:
         self.settings, self.api = settings, api
 
     def source(self, name: str) -> str:
-        process = command(self.settings, "source", name, "--once", LEVAIN_WEATHER_URL=self.api.url)
-        _, log = process.communicate(timeout=60)
+        with command(self.settings, "source", name, "--once", LEVAIN_WEATHER_URL=self.api.url) as process:
+            _, log = process.communicate(timeout=120)
         assert process.returncode == 0, log
         return log
 
