@@ -68,6 +68,12 @@ class Publisher:
         self._producer.poll(0)
         self._check()
 
+    def flush(self) -> None:
+        """Wait until the broker has acknowledged every message that was handed over."""
+        while self._producer.flush(1) and self._failure is None:
+            pass
+        self._check()
+
     def _on_failure(self, error: KafkaError, message: KafkaMessage) -> None:
         if self._failure is None:
             self._failure = (message.topic() or "?", error)
@@ -92,6 +98,4 @@ class Publisher:
             # What was handed over before the failure still goes out, so that what arrives has no gaps.
             self._producer.flush(5)
             return
-        while self._producer.flush(1) and self._failure is None:
-            pass
-        self._check()
+        self.flush()

@@ -56,7 +56,19 @@ class Settings(BaseSettings):
 
     metrics_host: str = Field("127.0.0.1", description="address the worker serves its metrics and health on")
     metrics_port: int | None = Field(None, ge=0, le=65535, description="0: any free port; unset: see `health.serve`")
-    log_format: Literal["text", "json"] = Field("text", description="of the worker's log")
+    log_format: Literal["text", "json"] = Field("text", description="of the logs of worker and sources")
+
+    drops_dir: Path | None = Field(
+        None, description="holds a folder per topic of extracts; unset: `drops/` in the home"
+    )
+    drops_settle_seconds: float = Field(5.0, gt=0, description="a file that has not changed for so long is whole")
+
+    weather_url: str = Field("https://api.open-meteo.com", description="of an API like Open-Meteo's")
+    weather_api_key: SecretStr = Field(SecretStr(""), description="empty: Open-Meteo's free access, non-commercial use")
+    weather_stores: Path | None = Field(None, description="CSV with store_id, latitude, longitude; unset: the drops")
+    weather_every_seconds: float = Field(900.0, gt=0)
+    weather_timeout_seconds: float = Field(10.0, gt=0, description="of each try, to connect and to answer")
+    weather_tries: int = Field(5, ge=1, description="of a request, before a poll has failed")
 
     maintain_every_commits: int = Field(100, ge=0, description="0: the worker leaves maintenance to `levain maintain`")
     maintain_file_bytes: int = Field(128 * 1024 * 1024, gt=0, description="size that compaction packs files up to")
@@ -88,6 +100,11 @@ class Settings(BaseSettings):
     @property
     def duckdb_file(self) -> Path:
         return self.root / "levain.duckdb"
+
+    @property
+    def drops(self) -> Path:
+        """The drop folder; below it one folder per topic."""
+        return (self.drops_dir or self.root / "drops").expanduser().resolve()
 
     @property
     def run_dir(self) -> Path:

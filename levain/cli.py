@@ -26,6 +26,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+source = typer.Typer(
+    help="CSV drops and the weather, published to their topics.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(source, name="source")
+
 
 class Target(StrEnum):
     """The engines a build runs on."""
@@ -124,6 +132,30 @@ def replay(
     with progress("Sending rows") as advance:
         sent = send(_settings(), topic, sql, rate, progress=lambda done: advance(done, "", 0))
     say("sent", f"{sent:,} events to {topic}")
+
+
+@source.command()
+def drops(
+    once: Annotated[bool, typer.Option("--once", help="take what is there, then end")] = False,
+) -> None:
+    """The CSV files of the drop folder, as they come."""
+    from ingest.sources.drops import Drops
+    from ingest.sources.service import run
+
+    settings = _settings()
+    run(Drops(settings), settings, once=once)
+
+
+@source.command()
+def weather(
+    once: Annotated[bool, typer.Option("--once", help="ask once, then end")] = False,
+) -> None:
+    """The weather at each shop, asked again and again."""
+    from ingest.sources.service import run
+    from ingest.sources.weather import Weather
+
+    settings = _settings()
+    run(Weather(settings), settings, once=once)
 
 
 @app.command()

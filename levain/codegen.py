@@ -75,7 +75,9 @@ def render(contracts: list[Contract]) -> dict[str, str]:
 def _header(contracts: list[Contract], mark: str) -> str:
     one = len(contracts) == 1
     names = f"ingest/contracts/{contracts[0].path.name}" if one else "ingest/contracts/"
-    return f"{mark} {MARK} from {names}: change the contract, not this file.\n"
+    head, advice = f"{mark} {MARK} from {names}:", "change the contract, not this file."
+    fits = len(head) + 1 + len(advice) <= LINE_WIDTH
+    return f"{head} {advice}\n" if fits else f"{head}\n{mark} {advice}\n"
 
 
 def _wrapped(items: Iterable[str], indent: int) -> str:

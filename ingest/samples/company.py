@@ -66,6 +66,29 @@ class Store:
 
 
 @dataclass(frozen=True)
+class Equipment:
+    """A piece of equipment as its register has it on one day."""
+
+    equipment_id: str
+    store_id: str
+    equipment_type: str
+    model: str
+    installed_on: date
+    service_interval_days: int
+
+
+@dataclass(frozen=True)
+class Weather:
+    """The weather at a shop; the condition is the name of a WMO code."""
+
+    temperature_c: Decimal
+    humidity_pct: Decimal
+    precipitation_mm: Decimal
+    wind_kmh: Decimal
+    condition: str
+
+
+@dataclass(frozen=True)
 class Product:
     """An article of the assortment, as it was launched."""
 
@@ -295,6 +318,57 @@ def _register() -> tuple[
         "S009": ((date(2026, 8, 3), _week("07:00-18:00", "", "")), (date(2026, 8, 31), _CITY)),
     }
     return hours, managers
+
+
+_MODELS = {
+    "oven": (("Four à sole 3 étages", 90), ("Four ventilé 10 niveaux", 120)),
+    "mixer": (("Pétrin spirale 60 l", 180), ("Batteur 20 l", 180)),
+    "display": (("Vitrine réfrigérée 2 m", 365),),
+}
+
+
+@cache
+def equipment(day: date) -> tuple[Equipment, ...]:
+    """The equipment register of one day: each shop has an oven, a mixer and a display; some are replaced."""
+    rng, register, serial = seeded("equipment"), [], 0
+    for store in stores(START):
+        if store.store_id == ONLINE:
+            continue
+        for kind, models in _MODELS.items():
+            # One piece in four is replaced within a year of the start.
+            replaced = START + timedelta(days=rng.randint(5, 360)) if rng.random() < 0.25 else date.max
+            for since, until in ((max(store.opened_on, date(2019, 1, 7)), replaced), (replaced, date.max)):
+                if since == date.max:
+                    continue
+                serial += 1
+                model, interval = rng.choice(models)
+                if since <= day < until:
+                    register.append(Equipment(f"E{serial:03d}", store.store_id, kind, model, since, interval))
+    return tuple(register)
+
+
+def weather(store: Store, moment: datetime) -> Weather:
+    """The weather at a shop at a time: warmer in summer, in the south and in the afternoon; a third of the days wet."""
+    sky = seeded("sky", store.city, moment.date())
+    season = -math.cos(2 * math.pi * (moment.timetuple().tm_yday - 20) / 365)
+    afternoon = math.cos(2 * math.pi * (moment.hour + moment.minute / 60 - 15) / 24)
+    mildness, wet, wind = sky.gauss(0, 2.5), sky.random() < 0.33, sky.uniform(4, 28)
+    degrees = 12.5 + 8 * season - 0.7 * (float(store.latitude) - 46) + 3.5 * afternoon + mildness
+    rng = seeded("weather", store.city, moment)
+    falls = wet and rng.random() < 0.6
+    amount = Decimal(f"{rng.expovariate(1.5) + 0.1:.1f}") if falls else Decimal("0.0")
+    if falls:
+        strength = "light_" * (amount < 1) + "heavy_" * (amount > 2)
+        condition = strength + ("snow" if degrees < 0.5 else "rain")
+    else:
+        condition = "overcast" if wet else sky.choice(("clear_sky", "mainly_clear", "partly_cloudy", "overcast", "fog"))
+    return Weather(
+        temperature_c=Decimal(f"{degrees:.1f}"),
+        humidity_pct=Decimal(f"{min(100, max(20, 72 - 10 * afternoon - 8 * season + 14 * wet + rng.gauss(0, 4))):.1f}"),
+        precipitation_mm=amount,
+        wind_kmh=Decimal(f"{wind * rng.uniform(0.7, 1.3):.1f}"),
+        condition=condition,
+    )
 
 
 def in_season(product: Product, day: date) -> bool:

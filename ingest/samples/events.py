@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from functools import cached_property, lru_cache
@@ -18,6 +17,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from ingest.jsontext import utc
 from ingest.samples import company
+from ingest.sources import extracts
 
 _CENT = Decimal("0.01")
 _ZERO = Decimal("0.00")
@@ -250,46 +250,70 @@ def product_changes(run: Run, count: int) -> Iterator[Event]:
         )
 
 
-EXTRACT_COLUMNS = (
+STORE_COLUMNS = (
     *("store_id", "name", "city", "country", "latitude", "longitude"),
     *("opened_on", "size_m2", "manager", "opening_hours"),
 )
+EQUIPMENT_COLUMNS = tuple(each.name for each in fields(company.Equipment))
 
 
 def store_extracts(run: Run, count: int) -> Iterator[Event]:
     """Rows of the store register's CSV drops, whole files; fewer events give fewer drops, over all the period."""
-    per_file = len(company.stores(company.START))
+    return _drops(run, count, "stores", STORE_COLUMNS, company.stores)
+
+
+def equipment_extracts(run: Run, count: int) -> Iterator[Event]:
+    """Rows of the equipment register's CSV drops, as those of the stores."""
+    return _drops(run, count, "equipment", EQUIPMENT_COLUMNS, company.equipment)
+
+
+def _drops(
+    run: Run, count: int, prefix: str, columns: Sequence[str], register: Callable[[date], Sequence[object]]
+) -> Iterator[Event]:
+    per_file = len(register(company.START))
     files = math.ceil(count / per_file)
-    rng, sent = run.random("store-extracts"), 0
+    rng, sent = run.random(f"{prefix}-extracts"), 0
     for number in range(files):
         day = company.START + timedelta(days=number * run.days // files if files < run.days else number)
-        name, sha256, rows = extract_file(day, run.tag)
+        rows = [{column: getattr(each, column) for column in columns} for each in register(day)]
+        sha256 = _sha256(day, run.tag, columns, rows)
         received = utc(datetime.combine(day, time(4, 10))) + timedelta(seconds=rng.randint(0, 900))
         for line, row in enumerate(rows, start=2):
             if sent == count:
                 return
             sent += 1
             yield Event(
-                {
-                    "event_id": f"{sha256}-{line}",
-                    "event_time": utc(datetime.combine(day, time())),
-                    **row,
-                },
+                {"event_id": extracts.event_id(sha256, line), "event_time": extracts.event_time(day), **row},
                 received + timedelta(milliseconds=line),
-                (("file", name.encode()), ("sha256", sha256.encode()), ("line", str(line).encode())),
+                tuple(extracts.headers(f"{prefix}_{day}.csv", sha256, line)),
             )
 
 
-def extract_file(day: date, tag: str) -> tuple[str, str, list[dict[str, Any]]]:
-    """One drop: its name, the SHA-256 of its bytes, its rows. Line 1 is the header, the last one names the export."""
-    rows = [{column: getattr(store, column) for column in EXTRACT_COLUMNS} for store in company.stores(day)]
+def _sha256(day: date, tag: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Of a drop: line 1 is the header, the last one names the run, so that two runs share no event."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(EXTRACT_COLUMNS)
+    writer.writerow(columns)
     writer.writerows(row.values() for row in rows)
-    # Without it, two days on which nothing changed would be one file, and its rows one event.
     text.write(f"# export {tag} of {day}, {len(rows)} rows\n")
-    return f"stores_{day}.csv", hashlib.sha256(text.getvalue().encode()).hexdigest(), rows
+    digest = extracts.digest(day)
+    digest.update(text.getvalue().encode())
+    return digest.hexdigest()
+
+
+def weather(run: Run, count: int) -> Iterator[Event]:
+    """Observations at every shop, on quarter hours that are evenly spread over the period."""
+    shops = company.stores(company.START)
+    polls = math.ceil(count / len(shops))
+    rng = run.random("weather-data")
+    for number in range(polls):
+        quarter = number * run.days * 96 // polls
+        moment = utc(datetime.combine(company.START, time())) + timedelta(minutes=15 * quarter)
+        received = moment + timedelta(milliseconds=rng.randint(80, 2500))
+        for store in shops[: count - number * len(shops)]:
+            identity = uuid5(run.namespace, f"weather/{store.store_id}/{moment.isoformat()}")
+            head = {"event_id": identity, "event_time": moment, "store_id": store.store_id}
+            yield Event(head | asdict(company.weather(store, moment)), received)
 
 
 _VENTES_HOURS = (2, 1, 1, 1, 1, 2, 4, 8, 14, 20, 24, 26, 30, 28, 24, 24, 26, 30, 36, 42, 46, 40, 24, 10)
@@ -354,6 +378,7 @@ class Source:
 
 
 _STORES, _PRODUCTS = len(company.stores(company.START)), len(company.PRODUCTS)
+_EQUIPMENT = len(company.equipment(company.START))
 
 SOURCES: dict[str, Source] = {
     "sales-events": Source(sales, 0.78),
@@ -364,4 +389,6 @@ SOURCES: dict[str, Source] = {
     "store-extracts": Source(
         store_extracts, 0.056, least=2 * _STORES, most=lambda days: _STORES * days, unit=_STORES, protected=_STORES
     ),
+    "equipment-extracts": Source(equipment_extracts, 0.01, most=lambda days: _EQUIPMENT * days, unit=_EQUIPMENT),
+    "weather-data": Source(weather, 0.02, least=_STORES, most=lambda days: _STORES * 96 * days, unit=_STORES),
 }

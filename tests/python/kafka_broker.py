@@ -180,11 +180,11 @@ def apache_kafka(folder: Path) -> Iterator[Broker]:
 
 
 @contextmanager
-def embedded(folder: Path) -> Iterator[Broker]:
-    """The embedded broker, without the stack around it."""
+def embedded(folder: Path, port: int = 0) -> Iterator[Broker]:
+    """The embedded broker, without the stack around it; at any free port if none is named."""
     from levain.stack import broker_binary
 
-    port = free_port()
+    port = port or free_port()
     url = f"tcp://127.0.0.1:{port}"
     run = [broker_binary(), "broker", "--storage-engine", "memory://levain/"]
     with _process(

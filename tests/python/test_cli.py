@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 from kafka_broker import free_port
 
+from ingest.contracts import load_contracts
 from levain import processes
 
 EVENTS = 700
@@ -170,14 +171,14 @@ def test_query_prints_tables_json_and_csv(home: Path) -> None:
     columns = "topic, sum(messages) as messages, 1.50 as price, null as nothing"
     sql = f"select {columns} from quality.quality_messages group by topic order by topic"
     rows = json.loads(levain(home, "query", sql, "--format", "json").stdout)
-    assert [row["topic"] for row in rows] == ["product-changes", "sales-events", "store-extracts", "ventes_stream"]
-    assert rows[0] == {"topic": "product-changes", "messages": rows[0]["messages"], "price": 1.5, "nothing": None}
+    assert [row["topic"] for row in rows] == sorted(load_contracts())
+    assert rows[0] == {"topic": "equipment-extracts", "messages": rows[0]["messages"], "price": 1.5, "nothing": None}
     lines = list(csv.reader(io.StringIO(levain(home, "query", sql, "--format", "csv").stdout)))
     assert lines[0] == ["topic", "messages", "price", "nothing"]
-    assert lines[1] == ["product-changes", str(rows[0]["messages"]), "1.50", ""]
+    assert lines[1] == ["equipment-extracts", str(rows[0]["messages"]), "1.50", ""]
     table = levain(home, "query", sql).stdout.splitlines()
     assert table[0].split() == lines[0]
-    assert table[1].split()[0] == "product-changes"
+    assert table[1].split()[0] == "equipment-extracts"
 
 
 @pytest.mark.parametrize(

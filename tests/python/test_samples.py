@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 import statistics
 from collections import Counter, defaultdict
@@ -18,12 +19,16 @@ import pytest
 from ingest.contracts import Contract, load_contracts
 from ingest.errors import LevainError
 from ingest.jsontext import JsonText, json_object, utc
-from ingest.samples import FAULTS, Message, Truth, generate
+from ingest.samples import FAULTS, Message, Truth, company, generate
 from ingest.samples.company import CLIENTS, ONLINE, PARIS, PRODUCTS, PRODUITS, START, in_season, stores
 from ingest.samples.events import LONGEST_DAYS, SHORTEST_DAYS, SOURCES, days_for
 from ingest.settings import PROJECT_ROOT
+from ingest.sources.openmeteo import CONDITIONS
 
-TOPICS = ("sales-events", "ventes_stream", "product-changes", "store-extracts")
+TOPICS = (
+    *("sales-events", "ventes_stream", "product-changes"),
+    *("store-extracts", "equipment-extracts", "weather-data"),
+)
 CONTRACTS = load_contracts()
 
 
@@ -117,7 +122,7 @@ def test_messages_come_in_the_order_they_are_received_and_say_so(faulty: list[Me
 def test_history_is_not_late(plain: list[Message]) -> None:
     for message in plain:
         delay = message.received - moment(body(message)[CONTRACTS[message.topic].event_time])
-        most = timedelta(hours=5) if message.topic == "store-extracts" else timedelta(seconds=5)
+        most = timedelta(hours=5) if message.topic.endswith("-extracts") else timedelta(seconds=5)
         assert timedelta() < delay < most
 
 
@@ -260,6 +265,31 @@ def test_store_extracts_are_whole_files_that_change_a_little(plain: list[Message
         states = {(row["store_id"], row[name]) for each in files.values() for row in each}
         assert len(stores(START)) < len(states) < len(stores(START)) + 8
     assert len({row["latitude"] for each in files.values() for row in each}) == len({s.latitude for s in stores(START)})
+
+
+def test_equipment_stands_in_the_shops_and_is_replaced_now_and_then() -> None:
+    found = rows(sample(400, topics=["equipment-extracts"]), "equipment-extracts")
+    days = [company.equipment(START), company.equipment(START + timedelta(days=363))]
+    assert all(len(day) == len({(each.store_id, each.equipment_type) for each in day}) == 27 for day in days)
+    assert 0 < len({each.equipment_id for each in days[1]} - {each.equipment_id for each in days[0]}) < 14
+    assert {row["store_id"] for row in found} == {store.store_id for store in stores(START)} - {ONLINE}
+    assert len({row["event_time"] for row in found}) == math.ceil(400 / 27)
+
+
+def test_weather_has_seasons_and_names_of_wmo_codes() -> None:
+    found = rows(sample(3000, topics=["weather-data"]), "weather-data")
+    assert {row["condition"] for row in found} <= set(CONDITIONS.values())
+    assert {row["store_id"] for row in found} == {store.store_id for store in stores(START)}
+    winter, summer = (
+        statistics.mean(
+            company.weather(stores(START)[0], datetime(2026, month, day, 12)).temperature_c for day in range(1, 29)
+        )
+        for month in (1, 7)
+    )
+    assert winter + 10 < summer
+    assert all(
+        (row["precipitation_mm"] > 0) == ("rain" in row["condition"] or "snow" in row["condition"]) for row in found
+    )
 
 
 def test_marketplace_sells_what_the_reference_data_say(plain: list[Message]) -> None:

@@ -19,6 +19,30 @@ select
     quality_score,
     verdict,
     _build
+from {{ ref('int_equipment_extracts__verdicts') }}
+
+union all
+
+select
+    kafka_cluster,
+    topic,
+    partition,
+    kafka_offset,
+    kafka_timestamp,
+    received_at,
+    ingested_at,
+    ingest_batch_id,
+    event_id,
+    event_time,
+    event_date,
+    payload_md5,
+    payload,
+    payload_bytes,
+    failed_rules,
+    missing_fields,
+    quality_score,
+    verdict,
+    _build
 from {{ ref('int_product_changes__verdicts') }}
 
 union all
@@ -92,3 +116,27 @@ select
     verdict,
     _build
 from {{ ref('int_ventes_stream__verdicts') }}
+
+union all
+
+select
+    kafka_cluster,
+    topic,
+    partition,
+    kafka_offset,
+    kafka_timestamp,
+    received_at,
+    ingested_at,
+    ingest_batch_id,
+    event_id,
+    event_time,
+    event_date,
+    payload_md5,
+    payload,
+    payload_bytes,
+    failed_rules,
+    missing_fields,
+    quality_score,
+    verdict,
+    _build
+from {{ ref('int_weather_data__verdicts') }}

@@ -1,0 +1,79 @@
+"""Which files were published, kept over restarts: a file of JSON lines that is only appended to.
+
+It saves work and is never needed for a right result: what is published again has the identity it had before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells at a glance that a file has not changed: inode, bytes, time of its last change (ns)."""
+
+    inode: int
+    size: int
+    changed: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> Stamp:
+        return cls(stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+class Memory:
+    """What was published to one cluster; another cluster, or the embedded broker's next start, has none of it.
+
+    Args:
+        path: of the file; it is made when there is something to remember. A line that a crash cut short counts as
+            nothing.
+        cluster: the alias.
+    """
+
+    def __init__(self, path: Path, cluster: str) -> None:
+        self.cluster = cluster
+        self._path = path
+        self._stamps: dict[tuple[str, str], Stamp] = {}
+        self._names: dict[tuple[str, str], str] = {}
+        self._cut_short = False
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return
+        self._cut_short = bool(content) and not content.endswith(b"\n")
+        for line in content.splitlines():
+            try:
+                done = json.loads(line)
+                stamp = Stamp(*done["stamp"])
+                if done["cluster"] == cluster:
+                    self._take_in(str(done["topic"]), str(done["file"]), stamp, str(done["sha256"]))
+            except (ValueError, TypeError, KeyError):
+                continue
+
+    def knows(self, topic: str, file: str, stamp: Stamp) -> bool:
+        """The file is done, and looks as it did then."""
+        return self._stamps.get((topic, file)) == stamp
+
+    def name_of(self, topic: str, sha256: str) -> str | None:
+        """Under which name that extract was published; None if it was not."""
+        return self._names.get((topic, sha256))
+
+    def remember(self, topic: str, file: str, stamp: Stamp, sha256: str, counts: dict[str, Any]) -> None:
+        """Note that a file is done; on disk when this returns."""
+        place = {"cluster": self.cluster, "topic": topic, "file": file, "sha256": sha256}
+        facts = {**place, "stamp": [stamp.inode, stamp.size, stamp.changed], **counts}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a") as out:
+            out.write("\n" * self._cut_short + json.dumps(facts) + "\n")
+            out.flush()
+            os.fsync(out.fileno())
+        self._cut_short = False
+        self._take_in(topic, file, stamp, sha256)
+
+    def _take_in(self, topic: str, file: str, stamp: Stamp, sha256: str) -> None:
+        self._stamps[topic, file] = stamp
+        self._names.setdefault((topic, sha256), file)

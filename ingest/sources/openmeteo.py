@@ -1,0 +1,313 @@
+"""An API that answers as Open-Meteo's forecast does (https://open-meteo.com/en/docs): the weather now, at places.
+
+Asked for several places at once, it answers a list in their order; for one, the object alone. Errors are
+`{"error": true, "reason": "..."}` with status 4xx. A condition is a code of WMO table 4677; the API uses a part of it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from typing import Any, Never
+
+import requests
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_after_attempt,
+    stop_when_event_set,
+    wait_exponential_jitter,
+)
+from urllib3.exceptions import HTTPError
+
+from ingest.errors import LevainError
+from ingest.jsontext import utc
+from ingest.settings import Settings
+
+log = logging.getLogger(__name__)
+
+FIELDS = {
+    "temperature_2m": ("temperature_c", "°C"),
+    "relative_humidity_2m": ("humidity_pct", "%"),
+    "precipitation": ("precipitation_mm", "mm"),
+    "wind_speed_10m": ("wind_kmh", "km/h"),
+    "weather_code": ("condition", "wmo code"),
+}
+"""Variable of the API -> the field of `weather-data` that it becomes, and the unit it has to have."""
+
+CONDITIONS = {
+    0: "clear_sky",
+    1: "mainly_clear",
+    2: "partly_cloudy",
+    3: "overcast",
+    45: "fog",
+    48: "rime_fog",
+    51: "light_drizzle",
+    53: "drizzle",
+    55: "dense_drizzle",
+    56: "light_freezing_drizzle",
+    57: "freezing_drizzle",
+    61: "light_rain",
+    63: "rain",
+    65: "heavy_rain",
+    66: "light_freezing_rain",
+    67: "freezing_rain",
+    71: "light_snow",
+    73: "snow",
+    75: "heavy_snow",
+    77: "snow_grains",
+    80: "light_rain_showers",
+    81: "rain_showers",
+    82: "violent_rain_showers",
+    85: "light_snow_showers",
+    86: "snow_showers",
+    95: "thunderstorm",
+    96: "thunderstorm_light_hail",
+    99: "thunderstorm_hail",
+}
+"""WMO code -> name. Another code is `wmo_<code>`: the contract takes it, and it can be seen."""
+
+MOST_PLACES = 100
+"""Places in one request: more would make its address too long for some servers."""
+LONGEST_PAUSE = 120.0
+"""Seconds that a request waits because the API asks for it; where it asks for more, the request has failed."""
+
+_MOST_BYTES = 4 * 1024 * 1024
+_UNITS = {"temperature_unit": "celsius", "wind_speed_unit": "kmh", "precipitation_unit": "mm"}
+
+
+class TryLater(LevainError):
+    """The API wants to be left alone for longer than a request waits: `seconds`."""
+
+    def __init__(self, message: str, hint: str, seconds: float) -> None:
+        super().__init__(message, hint)
+        self.seconds = seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Degrees north and east, WGS 84."""
+
+    latitude: Decimal
+    longitude: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The weather at a place.
+
+    Attributes:
+        observed: the time it holds for (UTC); the API renews it every 15 minutes.
+        values: field of `weather-data` -> value; null where the API has none.
+    """
+
+    observed: datetime
+    values: dict[str, Any]
+
+
+class _Again(Exception):
+    """A failure that may pass: the message, and the seconds the API asks to wait."""
+
+    def __init__(self, message: str, seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class OpenMeteo:
+    """The API. A try that fails by itself (no answer, 408, 429, 5xx) is repeated, ever later and never in step.
+
+    Args:
+        settings: its address and key, how long a try may take, how many there are.
+        stop: ends the tries when set.
+    """
+
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+        self._url = settings.weather_url.rstrip("/") + "/v1/forecast"
+        self._key = settings.weather_api_key.get_secret_value()
+        self._timeout = settings.weather_timeout_seconds
+        self._session = requests.Session()
+        self._session.headers["User-Agent"] = "levain"
+        self._tries = Retrying(
+            retry=retry_if_exception_type(_Again),
+            wait=_wait,
+            stop=stop_after_attempt(settings.weather_tries) | stop_when_event_set(stop),
+            sleep=sleep_using_event(stop),
+            before_sleep=_log_try,
+            reraise=True,
+        )
+
+    def now(self, places: Sequence[Place]) -> list[Reading | LevainError]:
+        """The weather at each place, in their order; at most `MOST_PLACES`. An error stands for a place without one.
+
+        Raises:
+            TryLater: the API asks for a long pause.
+            LevainError: it does not answer, refuses the request, or answers in another format.
+        """
+        query = {
+            "latitude": ",".join(str(place.latitude) for place in places),
+            "longitude": ",".join(str(place.longitude) for place in places),
+            "current": ",".join(FIELDS),
+            "timezone": "GMT",
+            **_UNITS,
+            **({"apikey": self._key} if self._key else {}),
+        }
+        try:
+            answer = self._tries(self._ask, query)
+        except _Again as error:
+            raise LevainError(
+                f"The weather API at {self._url} fails: {error}.",
+                "It is asked again with the next poll; LEVAIN_WEATHER_URL says where it is.",
+            ) from error
+        entries = answer if isinstance(answer, list) else [answer]
+        if len(entries) != len(places):
+            self._malformed(f"{len(entries)} places instead of {len(places)}")
+        return [self._reading(number, entry) for number, entry in enumerate(entries)]
+
+    def _ask(self, query: Mapping[str, str]) -> Any:
+        """One try: the JSON of the answer, numbers as decimals."""
+        # Between two bytes requests itself would wait for the time-out anew: the deadline is for the whole.
+        deadline = time.monotonic() + self._timeout
+        body = bytearray()
+        try:
+            with self._session.get(self._url, params=query, timeout=self._timeout, stream=True) as response:
+                while chunk := response.raw.read1(65536, decode_content=True):
+                    body += chunk
+                    if time.monotonic() > deadline:
+                        raise _Again(f"its answer was not whole within {self._timeout:g} s")
+                    if len(body) > _MOST_BYTES:
+                        self._malformed(f"more than {_MOST_BYTES} bytes")
+        except requests.Timeout as error:
+            raise _Again(f"it did not answer within {self._timeout:g} s") from error
+        except (requests.ConnectionError, HTTPError) as error:
+            raise _Again(f"the connection failed: {_innermost(error)}") from error
+        except requests.RequestException as error:
+            raise LevainError(
+                f"The weather API at {self._url} cannot be asked: {_innermost(error)}.", "Check LEVAIN_WEATHER_URL."
+            ) from error
+        self._check_status(response, bytes(body))
+        try:
+            return json.loads(body, parse_float=_decimal, parse_constant=_no_json)
+        except (ValueError, RecursionError) as error:
+            self._malformed(f"no JSON: {_shown(bytes(body))}", error)
+
+    def _check_status(self, response: requests.Response, body: bytes) -> None:
+        status = response.status_code
+        if status == 200:
+            return
+        reason = f"HTTP {status}, {_reason(body)}"
+        if status in (408, 429) or status >= 500:
+            seconds = _retry_after(response.headers.get("Retry-After", ""))
+            if seconds > LONGEST_PAUSE:
+                raise TryLater(
+                    f"The weather API at {self._url} asks to wait for {seconds:.0f} s: {reason}.",
+                    "Ask less often (LEVAIN_WEATHER_EVERY_SECONDS), or with a key (LEVAIN_WEATHER_API_KEY).",
+                    seconds,
+                )
+            raise _Again(reason, seconds)
+        raise LevainError(
+            f"The weather API at {self._url} refuses the request: {reason}.",
+            "Check the stores' coordinates, LEVAIN_WEATHER_URL and LEVAIN_WEATHER_API_KEY.",
+        )
+
+    def _reading(self, number: int, entry: Any) -> Reading | LevainError:
+        try:
+            if not isinstance(entry, dict):
+                self._malformed(f"place {number + 1} is no object")
+            if entry.get("error"):
+                self._malformed(f"place {number + 1} has an error: {entry.get('reason')}")
+            current, units = entry.get("current"), entry.get("current_units")
+            if not isinstance(current, dict) or not isinstance(units, dict):
+                self._malformed(f"place {number + 1} has no objects `current` and `current_units`")
+            values = {}
+            for name, (field, unit) in FIELDS.items():
+                if name not in current:
+                    self._malformed(f"place {number + 1} has no {name}")
+                if units.get(name) != unit:
+                    self._malformed(f"{name} of place {number + 1} is in {units.get(name)!r}, not in {unit}")
+                values[field] = current[name]
+            values["condition"] = condition(values["condition"])
+            return Reading(self._time(number, entry, current.get("time")), values)
+        except LevainError as error:
+            return error
+
+    def _time(self, number: int, entry: Mapping[str, Any], text: Any) -> datetime:
+        offset = entry.get("utc_offset_seconds", 0)
+        try:
+            return utc(datetime.fromisoformat(text) - timedelta(seconds=int(offset))).astimezone(UTC)
+        except (TypeError, ValueError, OverflowError) as error:
+            self._malformed(f"the time of place {number + 1} is {text!r}, offset {offset!r}", error)
+
+    def _malformed(self, what: str, cause: Exception | None = None) -> Never:
+        raise LevainError(
+            f"The weather API at {self._url} does not answer in Open-Meteo's format: {what}.",
+            "Check that LEVAIN_WEATHER_URL is the address of such an API, without a path.",
+        ) from cause
+
+
+def condition(code: Any) -> Any:
+    """The name of a WMO code; `wmo_<code>` of one that has none here. What is no code stays as it is."""
+    if isinstance(code, Decimal) and code == code.to_integral_value():
+        code = int(code)
+    if isinstance(code, int) and not isinstance(code, bool):
+        return CONDITIONS.get(code, f"wmo_{code}")
+    return code
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.seconds if isinstance(error, _Again) else 0.0
+    return max(asked, wait_exponential_jitter(multiplier=0.5, max=30, jitter=0.5)(state))
+
+
+def _log_try(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.warning("Weather, try %d: %s; again in %.1f s", state.attempt_number, error, state.upcoming_sleep)
+
+
+def _retry_after(text: str) -> float:
+    """Seconds of a header `Retry-After`: a number, or the date until which to wait; 0 if it is neither."""
+    if text.strip().isdecimal():
+        return float(text)
+    try:
+        return max(0.0, (utc(parsedate_to_datetime(text)) - datetime.now(UTC)).total_seconds())
+    except ValueError:
+        return 0.0
+
+
+def _reason(body: bytes) -> str:
+    """What the API says is wrong, in one line."""
+    try:
+        return " ".join(str(json.loads(body)["reason"]).split()).rstrip(".")
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return _shown(body)
+
+
+def _shown(body: bytes) -> str:
+    return repr(" ".join(body[:120].decode(errors="replace").split()))
+
+
+def _innermost(error: BaseException) -> str:
+    """The cause in one line, without the address, which may hold a key."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _decimal(text: str) -> Decimal:
+    value = Decimal(text)
+    if abs(value.adjusted()) > 30:  # 1e999999999 would be a gigabyte of digits
+        raise ValueError(f"{text[:40]} is out of any range")
+    return value
+
+
+def _no_json(token: str) -> Never:
+    raise ValueError(f"{token} is no JSON")

@@ -1,0 +1,1090 @@
+"""Sources: CSV files that are dropped and a weather API that is polled, over real brokers and a real HTTP server."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
+
+import hypothesis
+import kafka_broker
+import pytest
+from confluent_kafka import Consumer, Message, TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+from kafka_broker import Broker, free_port
+
+from ingest import kafka
+from ingest.contracts import contract_for, load_contracts
+from ingest.errors import LevainError
+from ingest.jsontext import JsonText, json_object
+from ingest.settings import Settings
+from ingest.sources import extracts, openmeteo, weather
+from ingest.sources.csvlines import LONGEST, BadLine, CsvLines, NoHeader, Row
+from ingest.sources.drops import Changed, Drop, Drops, _copied, _received
+from ingest.sources.memory import Memory, Stamp
+from ingest.sources.openmeteo import CONDITIONS, OpenMeteo, Place, Reading
+from ingest.sources.weather import Weather
+from levain.stack import Stack, unlanded
+from levain.warehouse import build, reader
+
+DAY = date(2026, 1, 31)
+HEADER = "store_id,name,city,country,latitude,longitude,opened_on,size_m2,manager,opening_hours\n"
+ROW = "S001,Levain Bastille,Paris,FR,48.853291,2.369255,2014-03-17,118,Zoé,Mo-Su 07:00-20:00\n"
+FIELDS = dict(zip(HEADER.strip().split(","), ROW.strip().split(","), strict=True))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loopback goes past any proxy, a broker that is away is known to be so in a second, and logs can be captured."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(kafka, "CONTACT_SECONDS", 1.0)
+    monkeypatch.setattr(logging.getLogger("ingest.sources"), "propagate", True)
+
+
+# Lines of CSV
+
+
+def read(content: bytes, known: tuple[str, ...] = ("a", "b")) -> list[Row | BadLine]:
+    return list(CsvLines(io.BytesIO(content), known))
+
+
+def shape(content: bytes) -> list[tuple[int, list[str] | str]]:
+    """Each row as line and values, each bad line as line and its text."""
+    return [(each.line, each.values if isinstance(each, Row) else each.raw.decode("latin-1")) for each in read(content)]
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (b"a,b\n1,2\n3,4", [(2, ["1", "2"]), (3, ["3", "4"])]),
+        (b"\xef\xbb\xbfa,b\r\n1,2\r\n", [(2, ["1", "2"])]),
+        (b"a;b\n1,5;2\n", [(2, ["1,5", "2"])]),
+        (b"a\tb\n1\t2\n", [(2, ["1", "2"])]),
+        (b" a , b \n1,2\n", [(2, ["1", "2"])]),
+        (b"\n\r\na,b\n\n1,2\n\r\n3,4\n\n", [(5, ["1", "2"]), (7, ["3", "4"])]),
+        (b'a,b\n"x\ny",2\n3,4\n', [(2, ["x\ny", "2"]), (4, ["3", "4"])]),
+        (b'a,b\n"say ""ah""",2\n', [(2, ['say "ah"', "2"])]),
+        (b"a,b\n1,2,3\n4\n5,6\n", [(2, "1,2,3"), (3, "4"), (4, ["5", "6"])]),
+        (b'a,b\n1,"2\n3,4\n5,6\n', [(2, '1,"2'), (3, ["3", "4"]), (4, ["5", "6"])]),
+        (b'a,b\n1,"2"x\n3,4\n', [(2, '1,"2"x'), (3, ["3", "4"])]),
+        (b'a,b\n1,"2\n3,4\n5,"6"\n7,8\n', [(2, '1,"2'), (3, ["3", "4"]), (4, ["5", "6"]), (5, ["7", "8"])]),
+        (b'a,b\n1,"x\ny",3\n5,6\n', [(2, '1,"x\ny",3'), (4, ["5", "6"])]),
+        (b'a,b\n1,"x\ny"z,3\n5,6\n', [(2, '1,"x'), (3, 'y"z,3'), (4, ["5", "6"])]),
+        (b"a,b\ncaf\xe9,2\n3,4\n", [(2, "café,2"), (3, ["3", "4"])]),
+        (b'a,b\n1,"x\n\xe9\n3,4\n', [(2, '1,"x'), (3, "é"), (4, ["3", "4"])]),
+        (b"a,b\n1,\0\n3,4\n", [(2, "1,\0"), (3, ["3", "4"])]),
+        (b"a,b\n1\r2,3\n3,4\n", [(2, "1\r2,3"), (3, ["3", "4"])]),
+        (b'a,b\n5" nail,2\n', [(2, ['5" nail', "2"])]),
+        (b"a,b\n,\n", [(2, ["", ""])]),
+        (b"a,b\n", []),
+        (b"b,c,a\n1,2,3\n", [(2, ["1", "2", "3"])]),
+    ],
+)
+def test_a_bad_line_costs_no_other_line(content: bytes, lines: list[tuple[int, list[str] | str]]) -> None:
+    assert shape(content) == lines
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"a,b\n1,2,3\n", "3 values for 2 columns"),
+        (b'a,b\n1,"2\n', "unexpected end of data"),
+        (b'a,b\n1,"2"x\n', "',' expected after '\"'"),
+        (b"a,b\n1,\xff\n", "not UTF-8 at byte 3"),
+        (b"a,b\n1,\0\n", "it holds a NUL byte"),
+    ],
+)
+def test_a_bad_line_says_what_is_wrong_with_it(content: bytes, problem: str) -> None:
+    assert [each.problem for each in read(content) if isinstance(each, BadLine)] == [problem]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "it is empty"),
+        (b"\r\n\n", "it is empty"),
+        (b"S001,Paris\n", "line 1 is no header, it names none of a, b"),
+        (b"a,b,a\n", "the column 'a' twice"),
+        (b"a,b,\n", "no name for column 3"),
+        ("a,b\n1,2\n".encode("utf-16"), "is no text"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(300_000), "is no text"),
+        (bytes(300_000), "is no text: longer than 131072 bytes"),
+    ],
+)
+def test_a_file_without_a_header_is_refused(content: bytes, why: str) -> None:
+    with pytest.raises(NoHeader, match=re.escape(why)):
+        read(content)
+
+
+def test_a_line_that_is_too_long_comes_in_pieces_and_costs_no_other() -> None:
+    long = b"x," * LONGEST
+    found = read(b"a,b\n1,2\n" + long + b"\n3,4\n")
+    assert [each.line for each in found] == [2, 3, 3, 3, 4]
+    assert isinstance(found[0], Row) and isinstance(found[-1], Row)
+    pieces = [each for each in found if isinstance(each, BadLine)]
+    assert b"".join(piece.raw for piece in pieces) == long
+    assert all(len(piece.raw) <= LONGEST and "longer than" in piece.problem for piece in pieces)
+
+
+class Endless(io.RawIOBase):
+    """A large file that is never whole in memory."""
+
+    def __init__(self, lines: int, line: bytes) -> None:
+        self.left, self.line = lines, line
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = min(self.left, len(buffer) // len(self.line))
+        buffer[: count * len(self.line)] = self.line * count
+        self.left -= count
+        return count * len(self.line)
+
+
+def test_memory_does_not_grow_with_the_file() -> None:
+    lines, quoted = 10_000, b'1,"' + b"x" * 90 + b"\n"
+    file = io.BufferedReader(Endless(lines, quoted), 1 << 16)
+    tracemalloc.start()
+    parsed = CsvLines(io.BufferedReader(_Chain(b"a,b\n", file), 1 << 16), ("a", "b"))
+    found = sum(1 for _ in parsed)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == lines  # each opens a quote that the next line breaks
+    assert peak < 1_000_000
+
+
+class _Chain(io.RawIOBase):
+    def __init__(self, head: bytes, rest: io.BufferedReader) -> None:
+        self.head, self.rest = head, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data, self.head = self.head or self.rest.read1(len(buffer)), b""
+        buffer[: len(data)] = data
+        return len(data)
+
+
+@hypothesis.settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), max_size=8))
+def test_what_a_csv_writer_writes_is_read_back(rows: list[tuple[str, str]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+    writer.writerows([("a", "b"), *rows])
+    kept = [list(row) for row in rows if "\0" not in "".join(row)]
+    found = [each.values for each in read(text.getvalue().encode("utf-8", "replace")) if isinstance(each, Row)]
+    if kept == [list(row) for row in rows]:
+        assert found == kept
+
+
+@hypothesis.settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=60), st.sampled_from([b"", b'"', b'1,"2\n', b'"x\ny",1\n']))
+def test_whatever_stands_before_it_a_good_line_is_read(garbage: bytes, more: bytes) -> None:
+    content = b"a,b\n" + garbage + more
+    found = read(content + b"\nlast,line\n")
+    assert isinstance(found[-1], Row) and found[-1].values == ["last", "line"]
+    numbers = [each.line for each in found]
+    assert numbers == sorted(set(numbers)) and numbers[-1] == content.count(b"\n") + 2
+
+
+# Which event a line is
+
+
+@pytest.mark.parametrize(
+    ("name", "day"),
+    [
+        ("stores-2026-01-31.csv", DAY),
+        ("20260131_stores.csv", DAY),
+        ("stores 2026_01_31 (2).csv", DAY),
+        ("2026-01-31/2026-01-31", DAY),
+        ("stores.csv", None),
+        ("stores-2026-02-30.csv", None),
+        ("stores-2026-01-31-to-2026-02-01.csv", None),
+        ("stores-20260131123000.csv", None),
+    ],
+)
+def test_the_date_comes_from_the_name(name: str, day: date | None) -> None:
+    assert extracts.date_in(name) == day
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "value"),
+    [
+        ("size_m2", " 118 ", JsonText("118")),
+        ("size_m2", "007", "007"),
+        ("size_m2", "118.0", "118.0"),
+        ("size_m2", "9" * 5000, "9" * 5000),
+        ("latitude", "48.85", JsonText("48.85")),
+        ("latitude", "48,85", "48,85"),
+        ("latitude", "1e3", "1e3"),
+        ("latitude", "NaN", "NaN"),
+        ("store_id", "001", "001"),
+        ("store_id", "", None),
+        ("opened_on", "2014-03-17", "2014-03-17"),
+        ("new_column", "5", "5"),
+    ],
+)
+def test_values_get_the_type_of_the_contract_or_stay_text(column: str, text: str, value: Any) -> None:
+    found = extracts.json_value(contract_for("store-extracts").by_name.get(column), text)
+    assert (found, type(found)) == (value, type(value))
+    json.loads(json_object({"value": found}))
+
+
+def test_booleans_become_booleans() -> None:
+    is_active = contract_for("product-changes").by_name["is_active"]
+    assert [extracts.json_value(is_active, text) for text in ("True", "false", "yes")] == [True, False, "yes"]
+
+
+@pytest.mark.parametrize(
+    ("written", "received"),
+    [
+        ("2026-01-31T04:10:00", "2026-01-31T04:10:00"),
+        ("2026-01-30T15:00:00", "2026-01-31T00:00:00"),  # already the 31st, in the far east
+        ("2026-02-20T09:00:00", "2026-02-20T09:00:00"),  # late, and to be held
+        ("1980-01-01T00:00:00", "2026-03-01T00:00:00"),  # a time that an archive made up
+        ("2030-01-01T00:00:00", "2026-03-01T00:00:00"),
+    ],
+)
+def test_an_extract_was_received_when_its_file_was_written(written: str, received: str) -> None:
+    def moment(text: str) -> datetime:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+    stamp = Stamp(1, 1, int(moment(written).timestamp()) * 1_000_000_000)
+    assert _received(stamp, DAY, now=moment("2026-03-01T00:00:00")) == moment(received)
+
+
+# Drops, published to a broker
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    with kafka_broker.embedded(tmp_path_factory.mktemp("broker")) as running:
+        kafka.create_topics(Settings(kafka_bootstrap=running.bootstrap), load_contracts().values())
+        yield running
+
+
+@dataclass
+class Folder:
+    """A drop folder, and what has come to its topics since the test began."""
+
+    settings: Settings
+    started: dict[tuple[str, int], int]
+
+    @property
+    def stores(self) -> Path:
+        return self.settings.drops / "store-extracts"
+
+    def drop(self, name: str, content: str | bytes, topic: str = "store-extracts") -> Path:
+        """Write a file beside the folder and move it in, as its users should."""
+        path = self.settings.drops / topic / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{name}")
+        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+        return beside.replace(path)
+
+    def once(self) -> None:
+        Drops(self.settings).once(threading.Event())
+
+    def published(self, topic: str = "store-extracts") -> list[Message]:
+        """In the order of file and line."""
+        ends = kafka.end_offsets(self.settings, [topic])
+        consumer = Consumer({**kafka.client_config(self.settings), "group.id": "test", "enable.auto.commit": False})
+        found: list[Message] = []
+        try:
+            consumer.assign([TopicPartition(t, p, self.started[t, p]) for t, p in ends])
+            wanted = sum(end - self.started[place] for place, end in ends.items())
+            deadline = time.monotonic() + 20
+            while len(found) < wanted:
+                assert time.monotonic() < deadline, f"{len(found)} of {wanted} messages"
+                found += consumer.consume(wanted - len(found), 0.2)
+        finally:
+            consumer.close()
+        return sorted(
+            found, key=lambda each: (each.timestamp()[1], header(each, "file"), int(header(each, "line") or 0))
+        )
+
+
+def header(message: Message, name: str) -> str:
+    return dict(message.headers() or []).get(name, b"").decode()
+
+
+def body(message: Message) -> dict[str, Any]:
+    content = json.loads(message.value() or b"", parse_float=Decimal)
+    assert isinstance(content, dict)
+    return content
+
+
+def content_of(message: Message) -> tuple[Any, ...]:
+    return message.topic(), message.key(), message.value(), message.headers()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, broker: Broker) -> Folder:
+    settings = Settings(home=tmp_path / "home", kafka_bootstrap=broker.bootstrap, drops_settle_seconds=0.1)
+    return Folder(settings, kafka.end_offsets(settings, list(load_contracts())))
+
+
+def test_each_line_is_a_message_with_its_place(folder: Folder) -> None:
+    content = HEADER + ROW + "S002,only two\n" + ROW.replace("118", "grand")
+    folder.drop("stores-2026-01-31.csv", content)
+    folder.once()
+    digest = extracts.digest(DAY)
+    digest.update(content.encode())
+    good, bad, odd = folder.published()
+    assert (good.key(), bad.key()) == (b"S001", None)
+    assert body(good) == {
+        "event_id": f"{digest.hexdigest()}-2",
+        "event_time": "2026-01-31T00:00:00Z",
+        **FIELDS,
+        "latitude": Decimal("48.853291"),
+        "longitude": Decimal("2.369255"),
+        "size_m2": 118,
+    }
+    assert body(odd)["size_m2"] == "grand"
+    assert (bad.value(), header(bad, "problem")) == (b"S002,only two", "2 values for 10 columns")
+    for number, message in ((2, good), (3, bad), (4, odd)):
+        places = [header(message, name) for name in ("file", "sha256", "line")]
+        assert places == ["stores-2026-01-31.csv", digest.hexdigest(), str(number)]
+        assert datetime.fromisoformat(header(message, "received-at")).tzinfo is UTC
+
+
+def test_columns_may_be_in_any_order_unknown_or_missing(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    folder.drop("20260131.csv", "﻿floor;name;store_id\r\n2;Bastille;S001\r\n")
+    folder.once()
+    [message] = folder.published()
+    assert {name: value for name, value in body(message).items() if not name.startswith("event")} == {
+        "floor": "2",
+        "name": "Bastille",
+        "store_id": "S001",
+    }
+    assert "1 rows and 0 bad lines published; columns the contract does not know: floor" in caplog.text
+
+
+def test_a_bad_line_that_looks_like_an_event_cannot_become_one(folder: Folder) -> None:
+    event = json_object({"event_id": "x", "event_time": "2026-01-31T00:00:00Z", **FIELDS})
+    folder.drop("stores-2026-01-31.csv", HEADER + " " + event + ",\n")
+    folder.once()
+    [message] = folder.published()
+    assert json.loads(message.value() or b"") == f" {event},"
+
+
+def test_what_is_done_is_not_done_again_and_would_change_nothing(folder: Folder) -> None:
+    folder.drop("stores-2026-01-31.csv", HEADER + ROW + "bad\n")
+    folder.drop("equipment-2026-01-31.csv", "equipment_id,store_id\nE001,S001\n", "equipment-extracts")
+    folder.once()
+    first = [content_of(message) for message in folder.published()]
+    assert len(first) == 2 and len(folder.published("equipment-extracts")) == 1
+    folder.once()
+    assert len(folder.published()) == 2
+
+    # The same bytes of the same day under another name are the same extract.
+    folder.drop("stores_20260131_again.csv", HEADER + ROW + "bad\n")
+    folder.once()
+    assert len(folder.published()) == 2
+
+    # As after a crash between acknowledgement and note: the same messages again.
+    (folder.settings.run_dir / "drops.jsonl").unlink()
+    (folder.stores / "stores_20260131_again.csv").unlink()
+    folder.once()
+    assert [content_of(message) for message in folder.published()] == first * 2
+
+
+def test_a_register_that_goes_back_to_what_it_was_is_a_new_extract(folder: Folder) -> None:
+    other = ROW.replace("Zoé", "Ali")
+    for name, row in (("stores-2026-01-29.csv", ROW), ("stores-2026-01-30.csv", other), ("stores-2026-01-31.csv", ROW)):
+        folder.drop(name, HEADER + row)
+    folder.once()
+    found = [body(message) for message in folder.published()]
+    assert [row["event_time"][8:10] for row in found] == ["29", "30", "31"]
+    assert [row["manager"] for row in found] == ["Zoé", "Ali", "Zoé"]
+    assert len({row["event_id"] for row in found}) == 3
+
+
+def test_a_file_replaced_by_another_is_published_anew(folder: Folder) -> None:
+    folder.drop("stores-2026-01-31.csv", HEADER + ROW)
+    folder.once()
+    folder.drop("stores-2026-01-31.csv", HEADER + ROW.replace("118", "120"))
+    folder.once()
+    assert [body(message)["size_m2"] for message in folder.published()] == [118, 120]
+    assert len({header(message, "sha256") for message in folder.published()}) == 2
+
+
+def test_a_file_that_is_not_whole_is_not_read(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    folder.stores.mkdir(parents=True)
+    for name in (".stores-2026-01-31.csv", "~stores-2026-01-31.csv", "stores-2026-01-31.csv.part"):
+        (folder.stores / name).write_text(HEADER + ROW)
+    (folder.stores / "old").mkdir()
+    (folder.stores / "old" / "stores-2026-01-01.csv").write_text(HEADER + ROW)
+    drops, stop = Drops(folder.settings), threading.Event()
+    with (folder.stores / "stores-2026-01-31.csv").open("w") as file:
+        file.write(HEADER)
+        for _ in range(3):
+            file.write(ROW)
+            file.flush()
+            assert [drop.name for drop in drops._round(stop)] == ["stores-2026-01-31.csv"]
+        file.write("S009,half a li")
+    assert len(drops._round(stop)) == 1
+    assert folder.published() == []
+    assert drops._round(stop) == []
+    assert [header(message, "line") for message in folder.published()] == ["2", "3", "4", "5"]
+    assert "stores-2026-01-31.csv.part is not taken: only files named *.csv are" in caplog.text
+
+
+class Meddling:
+    """A digest; what is done to the file while it is read happens in between."""
+
+    def __init__(self, meddle: Callable[[], object]) -> None:
+        self.meddle = meddle
+
+    def update(self, data: bytes, /) -> None:
+        self.meddle()
+
+    def hexdigest(self) -> str:
+        return ""
+
+
+def test_a_file_that_changes_or_vanishes_while_it_is_read_is_left_for_later(tmp_path: Path) -> None:
+    path, other = tmp_path / "stores-2026-01-31.csv", tmp_path / "other"
+
+    def append() -> None:
+        with path.open("a") as file:
+            file.write(ROW)
+
+    for meddle in (append, path.unlink, lambda: other.replace(path)):
+        path.write_text(HEADER + ROW)
+        other.write_text(HEADER + ROW)
+        drop = Drop(contract_for("store-extracts"), path, Stamp.of(path.stat()))
+        with pytest.raises(Changed), _copied(drop, Meddling(meddle), tmp_path):
+            pytest.fail("it was taken")
+    path.write_text(HEADER + ROW)
+    drop = Drop(contract_for("store-extracts"), path, Stamp.of(path.stat()))
+    with _copied(drop, extracts.digest(DAY), tmp_path) as copy:
+        assert copy.read().decode() == HEADER + ROW
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("stores.csv", HEADER + ROW, "does not say of which day it is"),
+        ("stores-2026-01-30.csv", "", "it is empty"),
+        ("stores-2026-01-30.csv", ROW, "is no header"),
+        ("stores-2026-01-30.csv", "name,city\nBastille,Paris\n", "no column store_id"),
+        ("stores-2026-01-30.csv", "store_id,event_time\nS001,2026-01-30\n", "a column event_time, which follows"),
+    ],
+)
+def test_a_file_that_is_no_extract_is_named_and_the_others_are_taken(
+    folder: Folder, name: str, content: str, says: str
+) -> None:
+    folder.drop("stores-2026-01-31.csv", HEADER + ROW)
+    path = folder.drop(name, content)
+    for _ in range(2):
+        with pytest.raises(LevainError, match=says) as refused:
+            folder.once()
+        assert f"store-extracts/{name} was not taken" in refused.value.message and refused.value.hint
+    assert [header(message, "file") for message in folder.published()] == ["stores-2026-01-31.csv"]
+    path.unlink()
+    folder.drop("stores-2026-01-30.csv", HEADER + ROW)
+    folder.once()
+    assert len(folder.published()) == 2
+
+
+def test_a_file_that_cannot_be_read_is_named_and_read_when_it_can(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = folder.drop("stores-2026-01-31.csv", HEADER + ROW)
+    reading = Path.open
+
+    def refuse(self: Path, *arguments: Any, **options: Any) -> Any:
+        if self == path:
+            raise PermissionError(13, "Permission denied", str(path))
+        return reading(self, *arguments, **options)
+
+    drops, stop = Drops(folder.settings), threading.Event()
+    drops.settings.run_dir.mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        for _ in range(4):
+            drops._round(stop)
+    assert len([text for text in caplog.messages if "cannot be copied" in text and "Permission denied" in text]) == 1
+    drops._round(stop)
+    assert len(folder.published()) == 1
+
+
+def test_only_header_is_an_extract_without_rows(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    folder.drop("stores-2026-01-31.csv", HEADER)
+    folder.once()
+    assert "0 rows and 0 bad lines published" in caplog.text and folder.published() == []
+
+
+def test_the_folder_has_to_be_there_if_it_was_named(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    settings = folder.settings.model_copy(update={"drops_dir": folder.settings.root / "not-mounted"})
+    with pytest.raises(LevainError, match="not-mounted cannot be read: No such file or directory"):
+        Drops(settings).once(threading.Event())
+    (folder.settings.drops / "sales-events").mkdir(parents=True)
+    (folder.settings.drops / "stores-2026-01-31.csv").write_text(HEADER)
+    folder.once()
+    assert "sales-events/ is not read" in caplog.text
+    assert "stores-2026-01-31.csv is not taken: it belongs into a folder" in caplog.text
+    assert folder.stores.is_dir()
+
+
+def test_memory_outlives_a_crash_and_is_of_one_cluster(tmp_path: Path) -> None:
+    path, stamp = tmp_path / "run" / "drops.jsonl", Stamp(1, 2, 3)
+    Memory(path, "one").remember("t", "a.csv", stamp, "f00", {"rows": 1})
+    with path.open("a") as file:
+        file.write('{"cluster": "one", "topic": "t", "file": "b.csv"')
+    again = Memory(path, "one")
+    assert again.knows("t", "a.csv", stamp) and again.name_of("t", "f00") == "a.csv"
+    assert not again.knows("t", "a.csv", Stamp(1, 2, 4)) and not again.knows("t", "b.csv", stamp)
+    again.remember("t", "c.csv", stamp, "f01", {})
+    assert Memory(path, "one").name_of("t", "f01") == "c.csv"
+    assert Memory(path, "two").name_of("t", "f00") is None
+
+
+@contextmanager
+def watching(source: Drops | Weather) -> Iterator[None]:
+    """The source at work in a thread; at the end it is told to stop, and must."""
+    stop = threading.Event()
+    thread = threading.Thread(target=source.watch, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(20)
+    assert not thread.is_alive()
+
+
+def wait_for(what: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def test_a_watched_folder_waits_for_kafka(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    settings = Settings(home=tmp_path / "home", kafka_bootstrap=f"127.0.0.1:{port}", drops_settle_seconds=0.1)
+    folder = Folder(settings, {("store-extracts", number): 0 for number in range(3)})
+    folder.drop("stores-2026-01-31.csv", HEADER + ROW)
+    with watching(Drops(settings)):
+        wait_for(lambda: "does not answer" in caplog.text and "Trying again in" in caplog.text)
+        with pytest.raises(LevainError, match="Another `levain source drops`"):
+            folder.once()
+        with kafka_broker.embedded(tmp_path, port):
+            kafka.create_topics(settings, load_contracts().values())
+            wait_for(folder.published)
+            folder.drop("stores-2026-02-01.csv", HEADER + ROW)
+            wait_for(lambda: len(folder.published()) == 2)
+
+
+# The weather
+
+
+class Api(ThreadingHTTPServer):
+    """Answers as Open-Meteo does; the next requests get what stands in `next`, a function of the handler, instead.
+
+    Attributes:
+        asked: the query of each request.
+        time: of the observation.
+        code: the weather's, or one per place.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: list[dict[str, str]] = []
+        self.next: list[Callable[[Handler], None]] = []
+        self.time = datetime.now(UTC).strftime("%Y-%m-%dT%H:00")
+        self.code = 3
+        self.released = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def place(self) -> dict[str, Any]:
+        units = {"time": "iso8601", "interval": "seconds", "temperature_2m": "°C", "relative_humidity_2m": "%"}
+        units |= {"precipitation": "mm", "wind_speed_10m": "km/h", "weather_code": "wmo code"}
+        current = {"time": self.time, "interval": 900, "temperature_2m": 7.4, "relative_humidity_2m": 81}
+        current |= {"precipitation": 0.10, "wind_speed_10m": 14.8, "weather_code": self.code}
+        return {"latitude": 48.86, "utc_offset_seconds": 0, "current_units": units, "current": current}
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was not waited for has gone."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Api
+
+    def do_GET(self) -> None:
+        query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
+        assert urlsplit(self.path).path == "/v1/forecast"
+        self.server.asked.append(query)
+        if self.server.next:
+            self.server.next.pop(0)(self)
+        else:
+            places = [self.server.place() for _ in query["latitude"].split(",")]
+            self.answer(json.dumps(places if len(places) > 1 else places[0]))
+
+    def answer(self, text: str, status: int = 200, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        if "Content_Length" not in headers:
+            self.send_header("Content-Length", str(len(text.encode())))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+
+def status(number: int, text: str = "", **headers: str) -> Callable[[Handler], None]:
+    return lambda handler: handler.answer(text, number, **headers)
+
+
+def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[Handler], None]:
+    """The answer for one place, altered."""
+
+    def answer(handler: Handler) -> None:
+        place = handler.server.place()
+        change(place)
+        handler.answer(json.dumps(place))
+
+    return answer
+
+
+def trickle(handler: Handler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    for _ in range(100):
+        if handler.server.released.wait(0.05):
+            return
+        handler.wfile.write(b" ")
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    server = Api()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.released.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def asking(api: Api, settings: Settings, **others: Any) -> OpenMeteo:
+    changes = {"weather_url": api.url, "weather_timeout_seconds": 0.4, **others}
+    return OpenMeteo(settings.model_copy(update=changes), threading.Event())
+
+
+PARIS = Place(Decimal("48.853291"), Decimal("2.369255"))
+LYON = Place(Decimal("45.774502"), Decimal("4.831917"))
+
+
+def test_asks_for_what_it_needs_and_reads_the_answer(api: Api, settings: Settings) -> None:
+    api.time = "2026-01-31T12:15"
+    first, second = asking(api, settings).now([PARIS, LYON])
+    assert isinstance(first, Reading) and first == second
+    assert first.observed == datetime(2026, 1, 31, 12, 15, tzinfo=UTC)
+    assert first.values == {
+        "temperature_c": Decimal("7.4"),
+        "humidity_pct": 81,
+        "precipitation_mm": Decimal("0.1"),
+        "wind_kmh": Decimal("14.8"),
+        "condition": "overcast",
+    }
+    [alone] = asking(api, settings).now([LYON])
+    assert alone == first
+    assert api.asked[0] == {
+        "latitude": "48.853291,45.774502",
+        "longitude": "2.369255,4.831917",
+        "current": "temperature_2m,relative_humidity_2m,precipitation,wind_speed_10m,weather_code",
+        "timezone": "GMT",
+        "temperature_unit": "celsius",
+        "wind_speed_unit": "kmh",
+        "precipitation_unit": "mm",
+    }
+
+
+def test_a_zone_in_the_answer_counts(api: Api, settings: Settings) -> None:
+    api.time = "2026-01-31T01:15"
+    api.next = [changed(lambda place: place.update(utc_offset_seconds=3600))]
+    [reading] = asking(api, settings).now([PARIS])
+    assert isinstance(reading, Reading) and reading.observed == datetime(2026, 1, 31, 0, 15, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "misbehave",
+    [
+        status(500, "oops"),
+        status(503),
+        status(429, '{"error": true, "reason": "Minutely API request limit exceeded."}'),
+        lambda handler: handler.server.released.wait(5),
+        trickle,
+        lambda handler: handler.connection.close(),
+        status(200, '{"latitude": 48.8', Content_Length="4000"),
+    ],
+    ids=["500", "503", "429", "hangs", "trickles", "closes", "cut-short"],
+)
+def test_what_may_pass_is_tried_again(api: Api, settings: Settings, misbehave: Callable[[Handler], None]) -> None:
+    api.next = [misbehave]
+    [reading] = asking(api, settings).now([PARIS])
+    assert isinstance(reading, Reading) and len(api.asked) == 2
+
+
+def test_retry_after_is_honoured(api: Api, settings: Settings) -> None:
+    for text, least in (("2", 2.0), ("", 2.0)):
+        text = text or (datetime.now(UTC) + timedelta(seconds=4)).strftime("%a, %d %b %Y %H:%M:%S GMT")
+        api.next = [status(429, Retry_After=text)]
+        began = time.monotonic()
+        asking(api, settings).now([PARIS])
+        assert least <= time.monotonic() - began < 20
+    api.next = [status(429, Retry_After="86400")]
+    with pytest.raises(openmeteo.TryLater, match="asks to wait for 86400 s") as later_error:
+        asking(api, settings).now([PARIS])
+    assert later_error.value.seconds == 86400 and len(api.asked) == 5
+
+
+def test_tries_end_and_back_off(api: Api, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    api.next = [status(500)] * 3
+    with pytest.raises(LevainError, match=r"/v1/forecast fails: HTTP 500") as failed:
+        asking(api, settings, weather_tries=3, weather_api_key=settings.weather_api_key).now([PARIS])
+    assert "LEVAIN_WEATHER_URL" in failed.value.hint and len(api.asked) == 3
+    waits = [float(seconds) for seconds in re.findall(r"again in ([0-9.]+) s", caplog.text)]
+    assert len(waits) == 2 and waits[1] >= 1.0 > 0.4 < waits[0]
+
+
+def test_an_address_without_a_server_is_said(settings: Settings) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    nobody = settings.model_copy(update={"weather_url": url, "weather_tries": 1})
+    with pytest.raises(LevainError, match=f"{url}/v1/forecast fails: the connection failed: .*refused"):
+        OpenMeteo(nobody, threading.Event()).now([PARIS])
+
+
+REFUSED = '{"error": true, "reason": "Latitude must be in range of -90 to 90.\\nGiven: 95."}'
+
+
+@pytest.mark.parametrize(
+    ("misbehave", "says"),
+    [
+        (status(400, REFUSED), "refuses the request: HTTP 400, Latitude must be in range of -90 to 90. Given: 95."),
+        (status(404, "<html>not here</html>"), "HTTP 404, '<html>not here</html>'"),
+        (status(200, "<html>log in</html>"), "no JSON: '<html>log in</html>'"),
+        (status(200, '{"current": NaN}'), "no JSON"),
+        (status(200, "[" * 100_000), "no JSON"),
+        (status(200, '{"current": 1e999999999}'), "no JSON"),
+        (status(200, "[]"), "0 places instead of 1"),
+        (status(200, " " * 5_000_000), "more than 4194304 bytes"),
+    ],
+    ids=["400", "404", "html", "nan", "deep", "huge-number", "count", "large"],
+)
+def test_what_will_not_pass_is_said_at_once(
+    api: Api, settings: Settings, misbehave: Callable[[Handler], None], says: str
+) -> None:
+    api.next = [misbehave]
+    with pytest.raises(LevainError, match=re.escape(says)):
+        asking(api, settings, weather_timeout_seconds=5).now([PARIS])
+    assert len(api.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda place: place.pop("current"), "no objects `current`"),
+        (lambda place: place["current"].pop("precipitation"), "has no precipitation"),
+        (lambda place: place["current"].pop("time"), "the time of place 1 is None"),
+        (lambda place: place["current"].update(time=1769861700), "the time of place 1 is 1769861700"),
+        (lambda place: place["current_units"].update(temperature_2m="°F"), "is in '°F', not in °C"),
+        (lambda place: place.update(error=True, reason="no model here"), "has an error: no model here"),
+    ],
+)
+def test_a_place_that_cannot_be_read_is_said(
+    api: Api, settings: Settings, change: Callable[[dict[str, Any]], object], says: str
+) -> None:
+    api.next = [changed(change)]
+    [answer] = asking(api, settings).now([PARIS])
+    assert isinstance(answer, LevainError) and says in answer.message
+    assert "does not answer in Open-Meteo's format" in answer.message
+
+
+def test_each_condition_has_a_name_that_the_contract_takes() -> None:
+    pattern = contract_for(weather.TOPIC).by_name["condition"].pattern
+    assert pattern is not None
+    named = pattern.removeprefix("^(").removesuffix("|wmo_-?[0-9]+)$").split("|")
+    assert named == list(CONDITIONS.values()) and len(set(named)) == len(named)
+    assert openmeteo.condition(Decimal("61.0")) == "light_rain"
+    assert all(re.search(pattern, openmeteo.condition(code)) for code in (42, -1))
+    for odd in (None, "sunny", True, Decimal("1.5")):
+        assert openmeteo.condition(odd) is odd and not re.search(pattern, str(odd))
+
+
+@pytest.fixture
+def shops(folder: Folder, api: Api) -> Folder:
+    """A drop folder with two shops in a file that is whole, and the weather's settings."""
+    folder.settings.weather_url = api.url
+    folder.settings.weather_timeout_seconds = 2
+    path = folder.drop("stores-2026-01-31.csv", HEADER + ROW + ROW.replace("S001", "S002"))
+    os.utime(path, (time.time() - 60,) * 2)
+    return folder
+
+
+def test_asking_twice_gives_the_same_events(shops: Folder, api: Api) -> None:
+    api.time, api.code = "2026-01-31T12:15", 42
+    for _ in range(2):
+        Weather(shops.settings).once(threading.Event())
+    found = shops.published(weather.TOPIC)
+    assert len(found) == 4 and len({(message.key(), message.value()) for message in found}) == 2
+    assert {message.key() for message in found} == {b"S001", b"S002"}
+    event = body(next(message for message in found if message.key() == b"S002"))
+    assert UUID(event.pop("event_id")).version == 5
+    assert event == {
+        "event_time": "2026-01-31T12:15:00Z",
+        "store_id": "S002",
+        "temperature_c": Decimal("7.4"),
+        "humidity_pct": 81,
+        "precipitation_mm": Decimal("0.1"),
+        "wind_kmh": Decimal("14.8"),
+        "condition": "wmo_42",
+    }
+    api.time = "2026-01-31T12:30"
+    Weather(shops.settings).once(threading.Event())
+    assert len({body(message)["event_id"] for message in shops.published(weather.TOPIC)}) == 4
+
+
+def test_the_weather_of_one_shop_does_not_cost_that_of_the_others(shops: Folder, api: Api) -> None:
+    odd = api.place()
+    del odd["current"]["weather_code"]
+    api.next = [lambda handler: handler.answer(json.dumps([odd, api.place()]))]
+    with pytest.raises(LevainError, match=r"Store S001: .* has no weather_code"):
+        Weather(shops.settings).once(threading.Event())
+    assert [message.key() for message in shops.published(weather.TOPIC)] == [b"S002"]
+
+
+def test_many_shops_are_asked_for_in_several_requests(shops: Folder, api: Api, tmp_path: Path) -> None:
+    rows = [f"S{number:03d},{number / 10},{-number / 10}" for number in range(250)]
+    (tmp_path / "mine.csv").write_text("store_id;latitude;longitude\n".replace(";", ",") + "\n".join(rows))
+    shops.settings.weather_stores = tmp_path / "mine.csv"
+    Weather(shops.settings).once(threading.Event())
+    assert [len(query["latitude"].split(",")) for query in api.asked] == [100, 100, 50]
+    assert len({message.key() for message in shops.published(weather.TOPIC)}) == 250
+
+
+def test_stores_come_from_the_newest_whole_extract(shops: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    assert list(weather.stores(shops.settings)) == ["S001", "S002"]
+    content = HEADER + ROW.replace("S001", "S003") + "bad\n" + ROW.replace("48.853291", "north")
+    newer = shops.drop("stores-2026-02-01.csv", content)
+    shops.settings.drops_settle_seconds = 5
+    assert list(weather.stores(shops.settings)) == ["S001", "S002"]
+    os.utime(newer, (time.time() - 60,) * 2)
+    assert weather.stores(shops.settings) == {"S003": PARIS}
+    assert "line 3 has no store" in caplog.text and "line 4 has no store" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", HEADER, "store_id,latitude\nS001,48\n", "store_id,latitude,longitude\nS001,NaN,2\n"]
+)
+def test_stores_that_are_not_known_are_said(settings: Settings, tmp_path: Path, content: str | None) -> None:
+    with pytest.raises(LevainError, match="no whole extract"):
+        weather.stores(settings)
+    mine = tmp_path / "mine.csv"
+    if content is not None:
+        mine.write_text(content)
+    with pytest.raises(LevainError, match=r"mine\.csv") as refused:
+        weather.stores(settings.model_copy(update={"weather_stores": mine}))
+    assert "LEVAIN_WEATHER_STORES" in refused.value.hint
+
+
+def test_polling_survives_the_api_and_kafka(
+    shops: Folder, api: Api, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    port = free_port()
+    changes = {"kafka_bootstrap": f"127.0.0.1:{port}", "weather_every_seconds": 0.2, "weather_tries": 1}
+    settings = shops.settings.model_copy(update=changes)
+    api.next = [status(500), status(400, REFUSED)]
+    with watching(Weather(settings)):
+        wait_for(lambda: "observations wait; trying again in" in caplog.text)
+        assert "HTTP 500" in caplog.text and "HTTP 400" in caplog.text and "Asking again in" in caplog.text
+        api.time = "2026-01-31T12:30"  # a new observation, while those before it wait
+        wait_for(lambda: caplog.text.count(" 2 new observations") == 2)
+        with kafka_broker.embedded(tmp_path, port):
+            kafka.create_topics(settings, load_contracts().values())
+            started = {(weather.TOPIC, number): 0 for number in range(3)}
+            wait_for(lambda: "4 observations published" in caplog.text)
+            found = Folder(settings, started).published(weather.TOPIC)
+    assert len({body(message)["event_id"] for message in found}) == 4
+
+
+# As commands
+
+
+@contextmanager
+def command(settings: Settings, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """The command as a process; killed where the block leaves it running."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LEVAIN_")}
+    environment |= {"LEVAIN_HOME": str(settings.root), "LEVAIN_KAFKA_BOOTSTRAP": settings.kafka_bootstrap}
+    environment |= {"LEVAIN_DROPS_SETTLE_SECONDS": "0.1", "NO_PROXY": "127.0.0.1", **variables}
+    levain = str(Path(sys.executable).with_name("levain"))
+    with subprocess.Popen([levain, *arguments], env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_runs_until_it_is_told_to_end(shops: Folder, api: Api, number: signal.Signals) -> None:
+    name = "drops" if number == signal.SIGTERM else "weather"
+    lines: list[str] = []
+    variables = {"LEVAIN_WEATHER_URL": api.url, "LEVAIN_LOG_FORMAT": "json"}
+    with command(shops.settings, "source", name, **variables) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            lines.append(json.loads(line)["message"])
+            if "published" in lines[-1]:
+                process.send_signal(number)
+        assert process.wait(30) == 0
+    assert lines[-1] == "Stopped"
+    assert lines[1:-1] == (
+        ["store-extracts/stores-2026-01-31.csv: 2 rows and 0 bad lines published"]
+        if name == "drops"
+        else ["2 stores asked for, 2 new observations, 0 failures", "2 observations published"]
+    )
+
+
+def test_a_command_that_fails_says_so_in_two_lines(folder: Folder) -> None:
+    folder.drop("stores.csv", HEADER + ROW)
+    for name, says, hint in (
+        ("drops", "store-extracts/stores.csv was not taken", "Give it a name with one date"),
+        ("weather", "Whose weather to ask for is not known", "LEVAIN_WEATHER_STORES"),
+    ):
+        with command(folder.settings, "source", name, "--once") as process:
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert says in errors.splitlines()[-2] and hint in errors.splitlines()[-1]
+        assert "Traceback" not in errors
+
+
+# All the way
+
+
+class Lake:
+    """A home with the stack running, by the command line."""
+
+    SELECT: ClassVar[str] = "+silver_store_extracts +int_weather_data__verdicts +int_equipment_extracts__verdicts"
+
+    def __init__(self, settings: Settings, api: Api) -> None:
+        self.settings, self.api = settings, api
+
+    def source(self, name: str) -> str:
+        with command(self.settings, "source", name, "--once", LEVAIN_WEATHER_URL=self.api.url) as process:
+            _, log = process.communicate(timeout=120)
+        assert process.returncode == 0, log
+        return log
+
+    def build(self) -> None:
+        wait_for(lambda: not unlanded(self.settings), 60)
+        build(self.settings, select=self.SELECT)
+
+    def read(self, sql: str) -> list[tuple[Any, ...]]:
+        with reader(self.settings) as connection:
+            return connection.execute(sql).fetchall()
+
+
+@pytest.fixture
+def lake(tmp_path: Path, api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
+    monkeypatch.setenv("LEVAIN_METRICS_PORT", "0")
+    monkeypatch.setenv("LEVAIN_COMMIT_EVERY_SECONDS", "0.5")
+    settings = Settings(home=tmp_path / "home", broker_port=free_port())
+    stack = Stack(settings)
+    stack.up()
+    try:
+        yield Lake(settings, api)
+    finally:
+        stack.down()
+
+
+def test_files_and_weather_all_the_way(lake: Lake) -> None:
+    """Dropped and polled, landed by the worker, judged by the build; and all of it twice changes nothing."""
+    today = datetime.now(UTC).date()
+    home = Folder(lake.settings, {})
+    bad = b"S003,two fields\nS004," + "Lev\xe9".encode("latin-1") + b"\n"
+    content = (HEADER + ROW + ROW.replace("S001", "S002").replace("118", "grand")).encode() + bad
+    path = home.drop(f"stores-{today}.csv", content)
+    os.utime(path, (time.time() - 60,) * 2)
+    home.drop(
+        f"equipment-{today}.csv",
+        "equipment_id,store_id,equipment_type,model,installed_on,service_interval_days\nE001,S001,oven,Four,2020-01-02,0\n",
+        "equipment-extracts",
+    )
+    for name in ("drops", "weather"):
+        lake.source(name)
+    lake.build()
+    verdicts = """
+        select topic, verdict, failed_rules, count(*) from silver.int_messages group by all order by all
+    """
+    first = [
+        ("equipment-extracts", "rejected", "service_interval_days_out_of_range", 1),
+        ("store-extracts", "accepted", "", 1),
+        ("store-extracts", "rejected", "message_malformed", 1),
+        ("store-extracts", "rejected", "message_not_utf8", 1),
+        ("store-extracts", "rejected", "size_m2_invalid", 1),
+        ("weather-data", "accepted", "", 1),
+    ]
+    assert lake.read(verdicts) == first
+    places = """
+        select list_filter(headers, h -> h.key = 'file')[1].value, list_filter(headers, h -> h.key = 'line')[1].value,
+            list_filter(headers, h -> h.key = 'problem')[1].value, coalesce(value, ''), coalesce(value_bytes, ''::blob)
+        from bronze.store_extracts order by 2
+    """
+    rows = lake.read(places)
+    assert [row[:2] for row in rows] == [(f"stores-{today}.csv", str(line)) for line in (2, 3, 4, 5)]
+    assert rows[2][2:] == ("2 values for 10 columns", "S003,two fields", b"")
+    assert rows[3][2:] == ("not UTF-8 at byte 9", "", "S004,Lev\xe9".encode("latin-1"))
+    silver = "select columns(* exclude (_build)) from silver.silver_store_extracts order by all"
+    before = lake.read(silver)
+    assert [row[0] for row in lake.read("select store_id from silver.silver_store_extracts")] == ["S001"]
+
+    (lake.settings.run_dir / "drops.jsonl").unlink()
+    path.rename(path.with_name(f"{today}-copy.csv"))
+    for name in ("drops", "weather"):
+        lake.source(name)
+    lake.build()
+    assert lake.read(silver) == before
+    again = [row for row in lake.read(verdicts) if row[1] != "rejected"]
+    assert again == [
+        *(("store-extracts", "accepted", "", 1), ("store-extracts", "duplicate", "", 1)),
+        *(("weather-data", "accepted", "", 1), ("weather-data", "duplicate", "", 1)),
+    ]
