@@ -47,8 +47,9 @@ RANGES = "levain.ranges"
 TryAgain = Callable[[Exception, float], bool]
 """Asked with a failure, and the seconds since the first one, whether to try once more."""
 
-#: Seconds to wait after the first failure, doubled after each further one, and the most.
-FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
+#: Seconds to wait after the first failure, doubled after each further one, and the most; and the most after a
+#: conflict, where the catalog is well and the others who commit should not be left to themselves.
+FIRST_WAIT, LONGEST_WAIT, LONGEST_WAIT_IN_TURN = 0.2, 5.0, 0.5
 
 log = logging.getLogger(__name__)
 
@@ -173,6 +174,7 @@ def land(
     batch_id = str(uuid.uuid4())
     nothing = landed = _landed(batch_id, _ARROW_SCHEMA.empty_table(), [])
     ingested_at = datetime.now(UTC)
+    file: DataFile | None = None
     failure: Exception | None = None
     failed_at = 0.0
     for tries in itertools.count():
@@ -182,7 +184,8 @@ def land(
             if not try_again(failure, seconds):
                 raise _gave_up(table, tries, seconds, failure) from failure
             log.warning("%s: commit not confirmed (%s), looking at the table", _name(table), first_line(failure))
-            wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(tries - 1, 10))
+            longest = LONGEST_WAIT_IN_TURN if isinstance(failure, CommitFailedException) else LONGEST_WAIT
+            wait = min(longest, FIRST_WAIT * 2 ** min(tries - 1, 10))
             time.sleep(random.uniform(0.5, 1) * wait)  # noqa: S311 - spreads writers, hides nothing
             try:
                 table.refresh()
@@ -194,10 +197,13 @@ def land(
         todo = _trim(fetches, watermarks(table), accept_missing)
         if not todo:
             return nothing
-        rows = to_arrow(todo, ingested_at, batch_id)
-        landed = _landed(batch_id, rows, _ranges(todo))
+        if (ranges := _ranges(todo)) != landed.ranges:
+            rows, file = to_arrow(todo, ingested_at, batch_id), None
+            landed = _landed(batch_id, rows, ranges)
         try:
-            _stage(table, rows, ingested_at, landed, properties).commit_transaction()
+            # A further try of the same rows needs no new file: of all tries at most one can land.
+            file = file or _write(table, rows, ingested_at)
+            _stage(table, file, landed, properties).commit_transaction()
             return landed
         except CommitFailedException as error:  # another commit came first: this one did not land
             failure = error
@@ -295,21 +301,16 @@ def _ranges(fetches: Sequence[Fetch]) -> list[Range]:
     return [r for partition in sorted(found) for r in found[partition]]
 
 
-def _stage(
-    table: Table, rows: pa.Table, ingested_at: datetime, landed: Landed, properties: Mapping[str, str]
-) -> Transaction:
-    """Write the data file and prepare its commit: rows, summary and watermarks together."""
+def _stage(table: Table, file: DataFile, landed: Landed, properties: Mapping[str, str]) -> Transaction:
+    """Prepare the commit of a data file: rows, summary and watermarks together."""
     ranges = [[*r.partition, r.start, r.end] for r in landed.ranges]
     transaction = commits.transaction(table)
     summary = {BATCH_ID: landed.batch_id, RANGES: json.dumps(ranges)}
     try:
         with transaction.update_snapshot(snapshot_properties=summary).fast_append() as append:
-            append.append_data_file(_write(table, rows, ingested_at))
+            append.append_data_file(file)
     except OSError as error:
-        raise LevainError(
-            f"{_name(table)} cannot be written at {table.location()}: {first_line(error)}",
-            "Check space and rights there. Nothing is lost: landing goes on from the table's own offsets.",
-        ) from error
+        raise _unwritable(table, error) from error
     marks = {next_offset_property(r.partition): str(r.end) for r in landed.ranges}
     transaction.set_properties({**properties, **marks})
     return transaction
@@ -337,13 +338,20 @@ def _write(table: Table, rows: pa.Table, ingested_at: datetime) -> DataFile:
     )
     try:
         (written,) = write_file(table.io, table.metadata, iter([task]))
-    except OSError:
+    except OSError as error:
         # What was written of it would be an orphan, and on a full disk each try would leave another.
         places = load_location_provider(table.location(), table.properties)
         with suppress(OSError):
             table.io.delete(places.new_data_location(task.generate_data_file_filename("parquet"), task.partition_key))
-        raise
+        raise _unwritable(table, error) from error
     return written
+
+
+def _unwritable(table: Table, error: OSError) -> LevainError:
+    return LevainError(
+        f"{_name(table)} cannot be written at {table.location()}: {first_line(error)}",
+        "Check space and rights there. Nothing is lost: landing goes on from the table's own offsets.",
+    )
 
 
 def _name(table: Table) -> str:

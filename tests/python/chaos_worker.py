@@ -71,10 +71,10 @@ def install(fault: str, number: int) -> None:
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    stage, land, commit = lander._stage, lander.land, SqlCatalog.commit_table
+    write, stage, land, commit = lander._write, lander._stage, lander.land, SqlCatalog.commit_table
     match fault:
         case "before-write":
-            lander._stage = before(stage, die)
+            lander._write = before(write, die)
         case "before-commit":
             lander._stage = after(stage, die)
         case "after-commit":

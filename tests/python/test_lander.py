@@ -263,6 +263,14 @@ def test_a_lost_request_is_sent_again(table: Table, break_commits: Callable[...,
     assert offsets(table) == list(range(10))
 
 
+def test_a_further_try_of_the_same_rows_writes_no_further_file(
+    table: Table, break_commits: Callable[..., Faulty]
+) -> None:
+    break_commits(*[("before", CommitFailedException("conflict"))] * 3)
+    assert land(table, [fetch(0, 10)]).rows == 10
+    assert len(list(Path(table.location().removeprefix("file://")).rglob("*.parquet"))) == 1
+
+
 def test_a_lost_reply_followed_by_another_writers_commit(
     table: Table, stale: Table, break_commits: Callable[..., Faulty], monkeypatch: pytest.MonkeyPatch
 ) -> None:
