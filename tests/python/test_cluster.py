@@ -139,7 +139,7 @@ def test_a_leader_is_killed_under_load(
     worker = start(broker)
     table = bronze(home, CHANGES)
     with Load(cluster.bootstrap, CHANGES, 3) as load:
-        wait_until(lambda: committed_since(table, 0, 3), worker)
+        wait_until(lambda: committed_since(table, 0, 3), worker, seconds=90)
         leader = cluster.leader(CHANGES, 0)
         killed = time.time()
         leader.kill()
@@ -160,6 +160,7 @@ def test_a_leader_is_killed_under_load(
 
 
 @pytest.mark.full
+@pytest.mark.timeout(600)
 def test_a_worker_joins_and_one_is_killed_under_load(
     cluster: ApacheKafkaCluster, home: Path, start: Callable[..., Worker], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -466,6 +466,24 @@ def test_a_rest_catalog_that_never_answers(set_up: SetUp, storage: SeaweedFS, mo
     assert offsets(open_table()) == list(range(20))
 
 
+def test_a_database_that_went_and_came_back(set_up: SetUp, database: Postgres, stores: Stores) -> None:
+    """Who asks meanwhile is told in two lines; afterwards the same catalog goes on, by new connections."""
+    set_up("postgres")
+    table = open_table()
+    land(table, [fetch(0, 10)])
+    database.kill()
+    try:
+        with pytest.raises(LevainError, match=r"The catalog does not give bronze\.sales_events: ") as caught:
+            catalog.refresh(table)
+    finally:
+        database.start()
+    assert str(caught.value).count("\n") == 1
+    assert not [secret for secret in stores.secrets if secret in str(caught.value)]
+    catalog.refresh(table)
+    land(table, [fetch(5, 20)])
+    assert offsets(open_table()) == list(range(20))
+
+
 # Tokens
 
 
