@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.exceptions import NoSuchTableError, NotInstalledError, TableAlreadyExistsError
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
@@ -24,6 +25,8 @@ from pyiceberg.types import (
     StructType,
     TimestamptzType,
 )
+from requests import PreparedRequest, Response, Session
+from requests.adapters import HTTPAdapter
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -81,6 +84,10 @@ _PROPERTIES = {
     "commit.retry.num-retries": "0",
 }
 
+#: How long a REST catalog may take to connect, and to answer, in seconds. A commit that was not answered in time may
+#: have been made or not: the lander looks.
+REST_SECONDS = (10.0, 60.0)
+
 #: What libpq is told unless the URI says otherwise: how long to wait for a server, in seconds, and when to give up a
 #: connection that has gone silent. Without them a worker waits for the kernel, minutes to hours.
 _POSTGRES_WAITS = {
@@ -108,7 +115,10 @@ def open_catalog(settings: Settings) -> Catalog:
         _make_directory(settings.root)
     properties = catalog_properties(settings)
     try:
-        catalog = _again_if_raced(lambda: load_catalog(CATALOG, **properties))
+        if settings.catalog_type == "rest":
+            catalog: Catalog = _RestCatalog(CATALOG, **properties)
+        else:
+            catalog = _again_if_raced(lambda: load_catalog(CATALOG, **properties))
         catalog.list_namespaces()  # a REST or Glue catalog is first spoken to here
     except (ImportError, NotInstalledError) as error:
         raise LevainError(
@@ -260,6 +270,21 @@ def _make_directory(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LevainError(f"{path} cannot be created: {error.strerror}.", "Point LEVAIN_HOME elsewhere.") from error
+
+
+class _RestCatalog(RestCatalog):
+    """PyIceberg's own, but it does not wait for an answer for ever."""
+
+    def _config_headers(self, session: Session) -> None:
+        super()._config_headers(session)
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, _Limited())
+
+
+class _Limited(HTTPAdapter):
+    def send(self, request: PreparedRequest, *arguments: Any, **options: Any) -> Response:
+        options["timeout"] = options.get("timeout") or REST_SECONDS
+        return super().send(request, *arguments, **options)
 
 
 @contextmanager

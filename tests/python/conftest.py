@@ -17,6 +17,9 @@ LONGEST_FIRST = (
     "test_cli.py",
     "test_end_to_end.py",
     "test_worker.py",
+    "test_stores.py",
+    "test_cluster.py",
+    "test_security.py",
     "test_metrics.py",
     "test_chaos.py",
 )

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -41,6 +42,7 @@ from test_worker import (
     wait_until_landed,
 )
 
+from ingest import catalog
 from ingest.catalog import ensure_table, open_catalog, watermarks
 from ingest.contracts import contract_for
 from ingest.errors import LevainError
@@ -437,6 +439,49 @@ def test_no_command_and_no_log_shows_a_secret(
     assert re.search(said, worker.output)
     if wrong != "wrong secret":  # an empty catalog has no table that would have to be read
         assert re.search(f"fail .*{said}", doctor.stdout)
+
+
+def test_a_rest_catalog_that_never_answers(set_up: SetUp, storage: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the request, and that is all: who starts is told so, who lands looks again until it is back."""
+    set_up("rest-and-s3")
+    monkeypatch.setattr(catalog, "REST_SECONDS", (2.0, 2.0))
+    table = open_table()
+    land(table, [fetch(0, 10)])
+    commit_table = table.catalog.commit_table
+    stopped = ExitStack()
+
+    def commit(*arguments: object) -> object:
+        if not stops:
+            stops.append(time.monotonic())
+            stopped.enter_context(storage.stopped())
+            with pytest.raises(LevainError, match=r"cannot be opened: .*Read timed out"):
+                open_table()
+            threading.Timer(3, stopped.close).start()
+        return commit_table(*arguments)  # type: ignore[arg-type]
+
+    stops: list[float] = []
+    monkeypatch.setattr(table.catalog, "commit_table", commit)
+    with stopped:
+        land(table, [fetch(5, 20)])
+    assert offsets(open_table()) == list(range(20))
+
+
+def test_a_database_that_went_and_came_back(set_up: SetUp, database: Postgres, stores: Stores) -> None:
+    """Who asks meanwhile is told in two lines; afterwards the same catalog goes on, by new connections."""
+    set_up("postgres")
+    table = open_table()
+    land(table, [fetch(0, 10)])
+    database.kill()
+    try:
+        with pytest.raises(LevainError, match=r"The catalog does not give bronze\.sales_events: ") as caught:
+            catalog.refresh(table)
+    finally:
+        database.start()
+    assert str(caught.value).count("\n") == 1
+    assert not [secret for secret in stores.secrets if secret in str(caught.value)]
+    catalog.refresh(table)
+    land(table, [fetch(5, 20)])
+    assert offsets(open_table()) == list(range(20))
 
 
 # Tokens
