@@ -20,10 +20,23 @@ sys.path.insert(0, str(ROOT / "tests" / "python"))
 from kafka_broker import Broker, apache_kafka  # noqa: E402
 
 from ingest import kafka  # noqa: E402
-from ingest.contracts import load_contracts  # noqa: E402
+from ingest.catalog import ensure_table, open_catalog, watermarks  # noqa: E402
+from ingest.contracts import contract_for, load_contracts  # noqa: E402
 from ingest.settings import Settings  # noqa: E402
 
-__all__ = ["ROOT", "Broker", "Worker", "apache_kafka", "cpu_of", "create_topics", "fill", "peak_of", "resident", "send"]
+__all__ = [
+    "ROOT",
+    "Broker",
+    "Worker",
+    "apache_kafka",
+    "cpu_of",
+    "create_topics",
+    "fill",
+    "peak_of",
+    "resident",
+    "send",
+    "value_of",
+]
 
 BYTES = 230
 """Length of each message that is sent here."""
@@ -40,6 +53,7 @@ class Worker:
 
     def __init__(self, folder: Path, broker: Broker, **settings: str) -> None:
         self.home = folder / "home"
+        self.catalog = open_catalog(Settings(home=self.home))
         self._log = folder / "worker.log"
         own = {"LEVAIN_HOME": str(self.home), "LEVAIN_KAFKA_BOOTSTRAP": broker.bootstrap, "LEVAIN_METRICS_PORT": "0"}
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,6 +82,10 @@ class Worker:
         finally:
             self._process.kill()
 
+    def landed(self, topic: str) -> int:
+        """How many messages of a topic are in Bronze, by its watermarks: the topics here have no gaps."""
+        return sum(watermarks(ensure_table(self.catalog, contract_for(topic))).values())
+
     def check(self) -> None:
         """Fail, with the end of its log, if it has ended."""
         assert self._process.poll() is None, self._log.read_text()[-3000:]
@@ -91,7 +109,7 @@ def fill(broker: Broker, topic: str, messages: int) -> None:
     for n in range(messages):
         while True:
             try:
-                producer.produce(topic, _value(n), f"S{n % 97:03d}")
+                producer.produce(topic, value_of(n), f"S{n % 97:03d}")
                 break
             except BufferError:
                 producer.poll(0.1)
@@ -111,14 +129,14 @@ def send(broker: Broker, topic: str, rate: int, until: float, sent: list[int]) -
     while time.monotonic() < until:
         due = int((time.monotonic() - began) * rate)
         while sent[0] < due:
-            producer.produce(topic, _value(sent[0]), f"S{sent[0] % 97:03d}")
+            producer.produce(topic, value_of(sent[0]), f"S{sent[0] % 97:03d}")
             sent[0] += 1
         producer.poll(0)
         time.sleep(0.005)
     assert producer.flush(30) == 0
 
 
-def _value(n: int) -> str:
+def value_of(n: int) -> str:
     head = f'{{"event_id": "00000000-0000-4000-8000-{n:012d}", "n": {n}, "text": "'
     return head + "x" * (BYTES - len(head) - 2) + '"}'
 

@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 
 class Record(Protocol):
-    """What is landed of a Kafka record: the fields of aiokafka's `ConsumerRecord`; `timestamp` is in ms."""
+    """What is landed of a Kafka record, named as in aiokafka's records; `timestamp` is in ms."""
 
     @property
     def offset(self) -> int: ...
