@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 UV_VERSION := 0.13.8
 SPARK_JARS := .cache/spark-jars
+BENCH_JARS := .cache/bench-jars
+BENCHES := landing commits memory freshness
 # sqlfluff has dbt compile the models, which opens a warehouse: an empty one, not the user's.
 LINT_HOME := $(CURDIR)/.cache/lint
 LINT_DBT := LEVAIN_HOME=$(LINT_HOME) DBT_TARGET_PATH=$(LINT_HOME)/target DBT_LOG_PATH=$(LINT_HOME)/logs
@@ -26,7 +28,7 @@ export DO_NOT_TRACK := 1
 
 LEVAIN := $(BIN)/levain
 
-.PHONY: help setup setup-dev spark-jars demo start stop init producers batch-etl show-data docs clean test test-full chaos \
+.PHONY: help setup setup-dev spark-jars bench-jars demo start stop init producers batch-etl show-data docs clean test test-full chaos \
 	lint bench requirements rebuild-venv
 
 help: ## these lines
@@ -83,6 +85,18 @@ $(SPARK_JARS)/.fetched: profiles/spark/pom.xml $(STAMPS)/runtime
 	  dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(SPARK_JARS) -DincludeScope=runtime
 	@touch $@
 
+bench-jars: $(BENCH_JARS)/.fetched
+
+# What Spark needs to read Kafka. The Scala compiler is among pyspark's own jars.
+$(BENCH_JARS)/.fetched: bench/spark/pom.xml bench/spark/kafka_without_tokens.scala $(SPARK_JARS)/.fetched $(STAMPS)/dev
+	@echo "Fetching the jars of the benchmarks"
+	@set -e; export JAVA_HOME="$$($(BIN)/python -m levain.spark)"; \
+	  mvn -B -q -ntp -f bench/spark/pom.xml \
+	    dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(BENCH_JARS) -DincludeScope=runtime; \
+	  "$$JAVA_HOME/bin/java" -cp "$$($(BIN)/python -c 'import pyspark; print(pyspark.__path__[0])')/jars/*" \
+	    scala.tools.nsc.Main -usejavacp -d $(BENCH_JARS)/kafka_without_tokens.jar bench/spark/kafka_without_tokens.scala
+	@touch $@
+
 demo: setup ## embedded broker, worker, sample events, build, the numbers; leaves nothing running
 	@$(LEVAIN) demo
 
@@ -135,8 +149,9 @@ lint: setup-dev ## ruff, mypy, portability, generated files, dbt-bouncer, sqlflu
 	@$(BIN)/sqlfluff lint --disable-progress-bar --templater jinja --exclude-rules layout.indent macros
 	@$(LINT_DBT) $(BIN)/sqlfluff lint --disable-progress-bar --processes 2 models snapshots tests
 
-bench: setup-dev ## benchmarks
-	@set -e; for bench in bench/*.py; do echo "== $$bench"; $(BIN)/python $$bench; done
+bench: setup-dev bench-jars ## benchmarks, each one a table
+	@set -e; export JAVA_HOME="$$($(BIN)/python -m levain.spark)"; \
+	  for bench in $(BENCHES); do echo "== bench/$$bench.py"; $(BIN)/python bench/$$bench.py; done
 
 requirements: setup ## compile requirements/*.in anew
 	@for name in runtime spark dev; do \

@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 
 
 class Record(Protocol):
-    """What is landed of a Kafka record: the fields of aiokafka's `ConsumerRecord`; `timestamp` is in ms."""
+    """What is landed of a Kafka record, named as in aiokafka's records; `timestamp` is in ms."""
 
     @property
     def offset(self) -> int: ...
@@ -333,7 +333,7 @@ def _write(table: Table, rows: pa.Table, ingested_at: datetime) -> DataFile:
         write_uuid=uuid.uuid4(),
         task_id=0,
         schema=schema,
-        record_batches=rows.combine_chunks().to_batches(),
+        record_batches=rows.to_batches(),
         partition_key=PartitionKey(days, spec, schema),
     )
     try:

@@ -54,7 +54,7 @@ ATTEMPTS = 12
 FEWEST = 8
 """Files of a day that is not over are rewritten when at least so many can become one."""
 
-CHUNK_BYTES = 32 * 1024 * 1024
+CHUNK_BYTES = 16 * 1024 * 1024
 """What is held in memory of the files being rewritten, as Arrow; each chunk is sorted and written as row groups."""
 
 _ORDER = [(column, "ascending") for column in ("kafka_cluster", "topic", "partition", "offset")]
@@ -149,6 +149,7 @@ def compact(
             new_bytes = 0
         else:
             new = _rewrite(table, group)
+            pa.default_memory_pool().release_unused()  # Arrow would keep it, and landing needs far less at a time
             if not _replace(table, group, new, turn):
                 log.info("%s: another process has replaced files meanwhile", _name(table))
                 continue

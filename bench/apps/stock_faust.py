@@ -30,7 +30,7 @@ async def count(events: Any) -> None:
             began, cpu = time.monotonic(), time.process_time()
         seen += len(batch)
         if seen >= last:
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
             found = f"counted {seen} {time.monotonic() - began} {time.process_time() - cpu} {memory}\n"
             os.write(1, found.encode())  # Faust turns prints into log lines
             os._exit(0)
