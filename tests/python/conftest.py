@@ -17,11 +17,14 @@ LONGEST_FIRST = (
     "test_cli.py",
     "test_end_to_end.py",
     "test_worker.py",
+    "test_faults.py",
+    "test_sources.py",
     "test_stores.py",
     "test_cluster.py",
     "test_security.py",
     "test_metrics.py",
     "test_chaos.py",
+    "test_maintenance.py",
 )
 """Modules that run for minutes: begun first, none of them is waited for at the end while all else is done."""
 
