@@ -1,6 +1,6 @@
 """Bronze kept by PostgreSQL, by a REST catalog and in S3: real servers, the worker's own code, and what is refused.
 
-`store` sets the environment as a user would; from there on the helpers of other modules do here what they do on the
+`set_up` sets the environment as a user would; from there on the functions of other modules do here what they do on the
 laptop's SQLite and files.
 """
 
