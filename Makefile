@@ -149,7 +149,7 @@ lint: setup-dev ## ruff, mypy, portability, generated files, dbt-bouncer, sqlflu
 	@$(BIN)/sqlfluff lint --disable-progress-bar --templater jinja --exclude-rules layout.indent macros
 	@$(LINT_DBT) $(BIN)/sqlfluff lint --disable-progress-bar --processes 2 models snapshots tests
 
-bench: setup-dev bench-jars ## benchmarks, each one a table
+bench: setup-dev bench-jars ## benchmarks, one after the other, each a table
 	@set -e; export JAVA_HOME="$$($(BIN)/python -m levain.spark)"; \
 	  for bench in $(BENCHES); do echo "== bench/$$bench.py"; $(BIN)/python bench/$$bench.py; done
 

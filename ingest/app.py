@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, cast
 
 import faust
+import pyarrow as pa
 from faust.app import base as faust_app
 from faust.types import EventT, StreamT
 from pyiceberg.table import Table
@@ -319,6 +320,8 @@ async def commit_in_time() -> None:
         if not app.cluster.alive:
             app.end(LevainError(f"The embedded broker {app.cluster.alias} has ended.", "Start anew: `levain up`."))
         await app.land(*app.in_hand.values())
+        # What a burst or a compaction has freed would stay with the allocator.
+        await asyncio.to_thread(pa.default_memory_pool().release_unused)
 
 
 @app.task

@@ -149,7 +149,6 @@ def compact(
             new_bytes = 0
         else:
             new = _rewrite(table, group)
-            pa.default_memory_pool().release_unused()  # Arrow would keep it, and landing needs far less at a time
             if not _replace(table, group, new, turn):
                 log.info("%s: another process has replaced files meanwhile", _name(table))
                 continue
