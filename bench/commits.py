@@ -26,6 +26,7 @@ from harness import value_of
 
 from ingest.catalog import ensure_table, open_catalog
 from ingest.contracts import contract_for
+from ingest.kafka import Cluster
 from ingest.lander import Fetch
 from ingest.settings import Settings
 from levain.terminal import show_table
@@ -80,9 +81,12 @@ async def measure(commits: int, messages: int, folder: Path) -> tuple[list[float
     """Seconds of each commit, and of each commit of the baseline."""
     from ingest import app as worker
 
+    worker.app.cluster = Cluster("", "kafka")
+    worker.app.topic_ids = lambda *topics: dict.fromkeys(topics, "id")  # type: ignore[method-assign]  # no Kafka
     hand = worker.app.in_hand[TOPIC]
+    young = worker.InHand(hand.contract, worker.app)
+    hand.topic_id = young.topic_id = "id"
     hand.table = ensure_table(open_catalog(worker.settings), contract_for(TOPIC))
-    young = worker.InHand(hand.contract, hand.settings, hand.metrics)
     maintenance = asyncio.create_task(worker.maintain_in_time())
     taken: list[float] = []
     baseline: list[float] = []
@@ -94,8 +98,8 @@ async def measure(commits: int, messages: int, folder: Path) -> tuple[list[float
         if number % BASELINE_EVERY == 0:
             baseline.append(await commit(young, number % HUNDRED // BASELINE_EVERY, messages))
         assert not maintenance.done(), maintenance.result()
-    await worker.app.stop()
-    await maintenance
+    maintenance.cancel()
+    await asyncio.wait([maintenance])
     rows, snapshots = hand.table.refresh().scan().count(), len(hand.table.metadata.snapshots)
     expected = commits * (messages // PARTITIONS) * PARTITIONS
     assert rows == expected, f"{rows} rows of {expected}"
