@@ -28,7 +28,9 @@ USER 10001
 # DuckDB keeps its extensions in the user's folder: installed here, a read-only container has them too.
 RUN python -c "import duckdb; from levain.bronze import load_extensions; load_extensions(duckdb.connect())"
 
+# A container's network is its own: what is served in it is reached only where its port is published.
 ENV LEVAIN_HOME=/data \
+    LEVAIN_METRICS_HOST=0.0.0.0 \
     DBT_PROFILES_DIR=/app/profiles \
     DBT_LOG_PATH=/data/run \
     DBT_TARGET_PATH=/data/run/target \
@@ -36,5 +38,6 @@ ENV LEVAIN_HOME=/data \
     DO_NOT_TRACK=1
 
 VOLUME /data
+EXPOSE 19100
 
 CMD ["faust", "-A", "ingest.app", "worker", "-l", "info"]

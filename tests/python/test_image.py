@@ -157,6 +157,7 @@ def test_worker_lands_and_dbt_builds(containers: Containers, embedded_broker: Br
         while landed(containers, worker) < SALES:
             assert time.monotonic() < deadline, containers.logs(worker)[-3000:]
             time.sleep(2)
+        assert "Metrics are at http://0.0.0.0:" in containers.logs(worker)
         assert containers.stop(worker) == 0, containers.logs(worker)[-3000:]
 
         built = containers.run("dbt", "build", options=options, check=False)
