@@ -333,7 +333,8 @@ def _write(table: Table, rows: pa.Table, ingested_at: datetime) -> DataFile:
         write_uuid=uuid.uuid4(),
         task_id=0,
         schema=schema,
-        record_batches=rows.to_batches(),
+        # PyIceberg looks at each batch by itself: under a slow load there are hundreds, of a few rows each.
+        record_batches=rows.combine_chunks().to_batches(),
         partition_key=PartitionKey(days, spec, schema),
     )
     try:

@@ -40,6 +40,9 @@ drivers.TRANSPORTS.aliases[SCHEME] = "ingest.transport:Transport"
 #: Bytes of one fetch: of a partition, and of all partitions together. With the agents' buffers they bound memory.
 PARTITION_FETCH_BYTES = 2 * 1024 * 1024
 FETCH_BYTES = 16 * 1024 * 1024
+#: The broker answers a fetch once it has so many bytes, or after so many milliseconds.
+FETCH_MIN_BYTES = 256 * 1024
+FETCH_WAIT_MS = 250
 
 #: How old what is known of the topics may be: how long until a partition that was added to one is read.
 METADATA_SECONDS = 10
@@ -109,6 +112,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             request_timeout_ms=int(conf.broker_request_timeout * 1000),
             fetch_max_bytes=FETCH_BYTES,
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
+            # A fetch of few messages costs as much as one of thousands: let the broker collect some first.
+            fetch_min_bytes=FETCH_MIN_BYTES,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             **driver.credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
         )
 
