@@ -42,7 +42,7 @@ PARTITION_FETCH_BYTES = 2 * 1024 * 1024
 FETCH_BYTES = 16 * 1024 * 1024
 #: The broker answers a fetch once it has so many bytes, or after so many milliseconds.
 FETCH_MIN_BYTES = 256 * 1024
-FETCH_WAIT_MS = 250
+FETCH_WAIT_MS = 100
 
 #: How long until the group gives a dead worker's partitions to others; 6 s is the least Kafka allows by default.
 _TIMES = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 2_000, "rebalance_timeout_ms": 30_000}
