@@ -51,6 +51,9 @@ TryAgain = Callable[[Exception, float], bool]
 #: conflict, where the catalog is well and the others who commit should not be left to themselves.
 FIRST_WAIT, LONGEST_WAIT, LONGEST_WAIT_IN_TURN = 0.2, 5.0, 0.5
 
+#: Rows that the pieces of a batch, its fetches, should have on average when they are written.
+PIECE_ROWS = 4096
+
 log = logging.getLogger(__name__)
 
 
@@ -322,6 +325,9 @@ def _write(table: Table, rows: pa.Table, ingested_at: datetime) -> DataFile:
     All rows are of one day. PyIceberg's own `append` would find that out by sorting them into partitions, which takes
     as long as all the rest.
     """
+    # PyIceberg looks at each piece by itself, so small ones are joined first; large ones are not, as that copies all.
+    if rows.num_rows < rows["offset"].num_chunks * PIECE_ROWS:
+        rows = rows.combine_chunks()
     spec, schema = table.spec(), table.schema()
     days = [
         PartitionFieldValue(
@@ -333,8 +339,7 @@ def _write(table: Table, rows: pa.Table, ingested_at: datetime) -> DataFile:
         write_uuid=uuid.uuid4(),
         task_id=0,
         schema=schema,
-        # PyIceberg looks at each batch by itself: under a slow load there are hundreds, of a few rows each.
-        record_batches=rows.combine_chunks().to_batches(),
+        record_batches=rows.to_batches(),
         partition_key=PartitionKey(days, spec, schema),
     )
     try:

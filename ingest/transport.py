@@ -42,7 +42,7 @@ PARTITION_FETCH_BYTES = 2 * 1024 * 1024
 FETCH_BYTES = 16 * 1024 * 1024
 #: The broker answers a fetch once it has so many bytes, or after so many milliseconds.
 FETCH_MIN_BYTES = 256 * 1024
-FETCH_WAIT_MS = 250
+FETCH_WAIT_MS = 100
 
 #: How old what is known of the topics may be: how long until a partition that was added to one is read.
 METADATA_SECONDS = 10
