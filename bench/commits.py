@@ -82,7 +82,7 @@ async def measure(commits: int, messages: int, folder: Path) -> tuple[list[float
     from ingest import app as worker
 
     worker.app.cluster = Cluster("", "kafka")
-    worker.app.topic_ids = lambda *topics: dict.fromkeys(topics, "id")  # type: ignore[method-assign]  # no Kafka
+    worker.app.topic_ids = lambda *topics, seconds: dict.fromkeys(topics, "id")  # type: ignore[method-assign]  # no Kafka
     hand = worker.app.in_hand[TOPIC]
     young = worker.InHand(hand.contract, worker.app)
     hand.topic_id = young.topic_id = "id"

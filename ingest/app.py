@@ -37,6 +37,9 @@ from ingest.transport import SCHEME, LandingApp
 
 log = logging.getLogger(__name__)
 
+#: How long Kafka may take to tell a topic's id before it is asked anew: when its controller has gone, at least so long.
+ASK_SECONDS = 3.0
+
 #: From the order to stop (SIGTERM) until the process has ended, at most.
 STOP_SECONDS = 9.0
 
@@ -108,13 +111,13 @@ class InHand:
         began = time.monotonic()
         while True:
             try:
-                found = self.app.topic_ids(self.contract.topic)
+                found = self.app.topic_ids(self.contract.topic, seconds=ASK_SECONDS)
                 break
             except LevainError as error:  # Kafka is away
                 if not self._try_again(error, time.monotonic() - began):
                     raise
                 log.warning("%s: %s", self.contract.topic, error.message)
-                time.sleep(lander.LONGEST_WAIT)
+                time.sleep(0.5)
         if found[self.contract.topic] != self.topic_id:
             raise self.app.another_topic(self.contract.topic, self.topic_id, found[self.contract.topic])
 
@@ -237,9 +240,9 @@ class App(faust.App, LandingApp):
             )
         )
 
-    def topic_ids(self, *topics: str) -> dict[str, str | None]:
+    def topic_ids(self, *topics: str, seconds: float = kafka.CONTACT_SECONDS) -> dict[str, str | None]:
         """The topics' ids as Kafka tells them now; see `kafka.Admin`."""
-        return self._admin.topic_ids(topics)
+        return self._admin.topic_ids(topics, seconds)
 
     def another_topic(self, topic: str, landed_id: str | None, found: str | None) -> LevainError:
         """The error for a topic that has another id now, or none."""

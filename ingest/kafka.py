@@ -212,10 +212,13 @@ class Admin:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._reasons: deque[KafkaError] = deque(maxlen=50)
-        config = client_config(settings)
+        self.client = self._connected()
+
+    def _connected(self) -> AdminClient:
+        config = client_config(self._settings)
         config["error_cb"] = self._reasons.append
         try:
-            self.client = AdminClient(config)
+            return AdminClient(config)
         except KafkaException as error:
             raise _unusable(error.args[0].str()) from error
 
@@ -229,32 +232,35 @@ class Admin:
         try:
             found = self.client.list_topics(timeout=CONTACT_SECONDS)
         except KafkaException as error:
-            raise self._unreachable(error) from error
+            raise self._unreachable(error, CONTACT_SECONDS) from error
         return {name: len(topic.partitions) for name, topic in found.topics.items()}
 
-    def topic_ids(self, names: Iterable[str]) -> dict[str, str | None]:
+    def topic_ids(self, names: Iterable[str], seconds: float = CONTACT_SECONDS) -> dict[str, str | None]:
         """Topic -> the id the broker gave it when it was made, None where there is no such topic.
 
         A topic that is deleted and made anew keeps its name and starts at offset 0 again, but gets another id.
 
         Raises:
-            LevainError: the broker does not answer within `CONTACT_SECONDS`, or refuses to.
+            LevainError: the broker does not answer within so many seconds, or refuses to.
         """
         self._reasons.clear()
         found: dict[str, str | None] = {}
-        described = self.client.describe_topics(TopicCollection(list(names)), request_timeout=CONTACT_SECONDS)
+        described = self.client.describe_topics(TopicCollection(list(names)), request_timeout=seconds)
         for name, answer in described.items():
             try:
                 found[name] = str(answer.result().topic_id)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise self._unreachable(error) from error
+                    unreachable = self._unreachable(error, seconds)
+                    # This client goes on asking the controller that it knows, also when another broker is that now.
+                    self.client = self._connected()
+                    raise unreachable from error
                 found[name] = None
         return found
 
-    def _unreachable(self, error: KafkaException) -> LevainError:
+    def _unreachable(self, error: KafkaException, seconds: float) -> LevainError:
         self.client.poll(0)
-        return _unreachable(self._settings, self._reason(error.args[0]))
+        return _unreachable(self._settings, self._reason(error.args[0]), seconds)
 
     def _reason(self, outcome: KafkaError) -> str:
         """The first refusal, else the first thing that went wrong, else how the call ended."""
@@ -265,9 +271,9 @@ class Admin:
         return str([*known, outcome][0].str())
 
 
-def _unreachable(settings: Settings, reason: str) -> LevainError:
+def _unreachable(settings: Settings, reason: str, seconds: float = CONTACT_SECONDS) -> LevainError:
     return LevainError(
-        f"Kafka at {cluster(settings).bootstrap} does not answer within {CONTACT_SECONDS:.0f} s: {reason.rstrip('.')}.",
+        f"Kafka at {cluster(settings).bootstrap} does not answer within {seconds:.0f} s: {reason.rstrip('.')}.",
         "Check that the broker runs, LEVAIN_KAFKA_BOOTSTRAP, and the LEVAIN_KAFKA_SECURITY_PROTOCOL, _SASL_* and "
         "_SSL_* settings.",
     )

@@ -357,7 +357,7 @@ def test_a_home_that_was_moved_is_said(home: Path, tmp_path: Path) -> None:
     for arguments in (["ledger"], ["show"], ["build"], ["doctor"]):
         ran = levain(moved, *arguments)
         assert ran.returncode == 1, arguments
-        assert "bronze.product_changes cannot be read" in ran.stdout + ran.stderr, arguments
+        assert "bronze.equipment_extracts cannot be read" in ran.stdout + ran.stderr, arguments
         assert "Traceback" not in ran.stderr, ran.stderr
 
 
