@@ -144,7 +144,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
             failure = error
         if positions is not self._next:
-            return {}  # a rebalance came in between: all partitions will be sought anew, and read from there
+            # A rebalance came in between, and this belongs to what was before it. Partitions that were sought since
+            # then may have been read from there on: they are to be read from there again.
+            for tp in fetched.keys() & self._next.keys():
+                consumer.seek(tp, self._next[tp])
+            return {}
         if isinstance(failure, OffsetOutOfRangeError):
             await self._skip_missing(consumer, failure.args[0])
         elif failure is not None:
