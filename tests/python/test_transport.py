@@ -1,0 +1,33 @@
+"""What the transport does between Kafka and the agents, where a running worker cannot be made to do it at will."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from test_lander import Message
+
+from ingest.transport import ConsumerThread
+
+KEPT, GONE = TP("sales-events", 0), TP("sales-events", 1)
+
+
+def test_a_fetch_that_spans_a_rebalance_swallows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It began before the rebalance, and took what was read after the partition was sought anew."""
+    thread = object.__new__(ConsumerThread)
+    thread._next = {KEPT: 10, GONE: 5}
+
+    async def rebalanced_meanwhile(*_: Any) -> dict[TP, list[Message]]:
+        thread._next = {KEPT: 20}
+        return {KEPT: [Message(20), Message(21)], GONE: [Message(5)]}
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", rebalanced_meanwhile)
+    sought: list[tuple[TP, int]] = []
+    consumer: Any = SimpleNamespace(seek=lambda tp, offset: sought.append((tp, offset)))
+    assert asyncio.run(thread._fetch_records(consumer, {KEPT, GONE})) == {}
+    assert sought == [(KEPT, 20)]
+    assert thread._next == {KEPT: 20}
