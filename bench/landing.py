@@ -78,7 +78,7 @@ def aiokafka_alone(broker: Broker, messages: int) -> Result:
     """In a process of its own, like the others."""
     command = [sys.executable, __file__, "--count", broker.bootstrap, "--messages", str(messages)]
     return Result(
-        "aiokafka, only counting", *json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        AIOKAFKA, *json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     )
 
 

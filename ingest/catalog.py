@@ -205,6 +205,11 @@ def load_bronze(catalog: Catalog, name: str) -> Table:
         return catalog.load_table((NAMESPACE, name))
 
 
+def full_name(table: Table) -> str:
+    """As people are told of it: `bronze.sales_events`."""
+    return ".".join(table.name())
+
+
 def refresh(table: Table) -> Table:
     """The table, with what has been committed to it meanwhile.
 

@@ -37,7 +37,7 @@ from pyiceberg.table.locations import load_location_provider
 from pyiceberg.utils.datetime import datetime_to_micros
 
 from ingest import commits
-from ingest.catalog import BRONZE_SCHEMA, Partition, next_offset_property, watermarks
+from ingest.catalog import BRONZE_SCHEMA, Partition, full_name, next_offset_property, watermarks
 from ingest.errors import LevainError, first_line
 
 #: Keys of the snapshot summary. The ranges are a JSON list of [cluster, topic, partition, from, to].
@@ -186,7 +186,7 @@ def land(
             seconds = time.monotonic() - failed_at
             if not try_again(failure, seconds):
                 raise _gave_up(table, tries, seconds, failure) from failure
-            log.warning("%s: commit not confirmed (%s), looking at the table", _name(table), first_line(failure))
+            log.warning("%s: commit not confirmed (%s), looking at the table", full_name(table), first_line(failure))
             longest = LONGEST_WAIT_IN_TURN if isinstance(failure, CommitFailedException) else LONGEST_WAIT
             wait = min(longest, FIRST_WAIT * 2 ** min(tries - 1, 10))
             time.sleep(random.uniform(0.5, 1) * wait)  # noqa: S311 - spreads writers, hides nothing
@@ -219,7 +219,7 @@ def _gave_up(table: Table, tries: int, seconds: float, failure: Exception) -> Le
     if isinstance(failure, LevainError):
         return failure
     return LevainError(
-        f"{_name(table)} does not take a commit: tried {tries} times in {seconds:.0f} s, the last with: "
+        f"{full_name(table)} does not take a commit: tried {tries} times in {seconds:.0f} s, the last with: "
         f"{first_line(failure)}",
         "Check the catalog. Nothing is lost: landing goes on from the table's own offsets.",
     )
@@ -355,13 +355,9 @@ def _write(table: Table, rows: pa.Table, ingested_at: datetime) -> DataFile:
 
 def _unwritable(table: Table, error: OSError) -> LevainError:
     return LevainError(
-        f"{_name(table)} cannot be written at {table.location()}: {first_line(error)}",
+        f"{full_name(table)} cannot be written at {table.location()}: {first_line(error)}",
         "Check space and rights there. Nothing is lost: landing goes on from the table's own offsets.",
     )
-
-
-def _name(table: Table) -> str:
-    return ".".join(table.name())
 
 
 def _text_or_bytes(values: Sequence[bytes | None]) -> tuple[pa.Array, pa.Array]:

@@ -45,6 +45,7 @@ from pyiceberg.table.update.snapshot import _OverwriteFiles
 from pyiceberg.types import TimestamptzType
 
 from ingest import commits
+from ingest.catalog import full_name
 from ingest.errors import LevainError, first_line
 from ingest.settings import Settings
 
@@ -120,7 +121,7 @@ def maintain(
             they should be.
     """
     now = now or datetime.now(UTC)
-    done = Done(_name(table))
+    done = Done(full_name(table))
     try:
         compact(table, settings, done, now=now, dry_run=dry_run, turn=turn)
         expire(table, settings, done, now=now, dry_run=dry_run, turn=turn)
@@ -128,7 +129,7 @@ def maintain(
             remove_orphans(table, settings, done, now=now, dry_run=dry_run)
     except (OSError, pa.ArrowException) as error:
         raise LevainError(
-            f"{_name(table)} cannot be maintained at {table.location()}: {error}",
+            f"{full_name(table)} cannot be maintained at {table.location()}: {error}",
             "Check space, rights and the file there. No row is lost; what was written in vain is removed later.",
         ) from error
     current = table.current_snapshot()
@@ -150,7 +151,7 @@ def compact(
         else:
             new = _rewrite(table, group)
             if not _replace(table, group, new, turn):
-                log.info("%s: another process has replaced files meanwhile", _name(table))
+                log.info("%s: another process has replaced files meanwhile", full_name(table))
                 continue
             new_bytes = new.file_size_in_bytes
         done.rewritten += len(group)
@@ -218,7 +219,8 @@ def _rewrite(table: Table, files: Sequence[DataFile]) -> DataFile:
     expected = sum(file.record_count for file in files)
     if statistics.record_count != expected:
         raise LevainError(
-            f"{_name(table)}: {len(files)} files hold {statistics.record_count} rows, their manifests say {expected}.",
+            f"{full_name(table)}: {len(files)} files hold {statistics.record_count} rows, their manifests say "
+            f"{expected}.",
             f"Compare the files beside {files[0].file_path} with the table's manifests. Nothing was changed.",
         )
     return DataFile.from_args(
@@ -258,7 +260,7 @@ def _batches(table: Table, file: DataFile) -> Iterator[pa.RecordBatch]:
             yield from pq.ParquetFile(stream).iter_batches(batch_size=8192)
     except (OSError, pa.ArrowException) as error:
         raise LevainError(
-            f"{_name(table)} has a file that cannot be read, {file.file_path}: {error}",
+            f"{full_name(table)} has a file that cannot be read, {file.file_path}: {error}",
             "Restore it from a copy. Nothing was changed, and landing goes on.",
         ) from error
 
@@ -355,7 +357,8 @@ def remove_orphans(table: Table, settings: Settings, done: Done, *, now: datetim
     lost = [path for path in needed if path.startswith(f"{base}/") and path not in paths and _is_data(path)]
     if lost:
         raise LevainError(
-            f"{_name(table)} refers to {len(lost)} files that are not at {table.location()}, the first is {lost[0]}.",
+            f"{full_name(table)} refers to {len(lost)} files that are not at {table.location()}, the first is "
+            f"{lost[0]}.",
             "No file was removed. Check that the lake was not moved, and restore what is missing.",
         )
     limit = now - _grace(settings)
@@ -445,7 +448,7 @@ def _commit(table: Table, stage: Callable[[], Transaction | None], turn: Turn) -
         except Exception as error:  # a conflict, a lost reply, a catalog that is away
             failure = error
     raise LevainError(
-        f"{_name(table)} does not take a commit of maintenance: {ATTEMPTS} tries failed, the last with: "
+        f"{full_name(table)} does not take a commit of maintenance: {ATTEMPTS} tries failed, the last with: "
         f"{first_line(failure)}",
         "Check the catalog. The table is as it was or as intended; run `levain maintain` again.",
     ) from failure
@@ -463,7 +466,3 @@ def _landed_at(field_id: int, file: DataFile) -> int:
     """The lowest `ingested_at`, which has this field id, in a file, in microseconds; 0 if it has no statistics."""
     bound = (file.lower_bounds or {}).get(field_id)
     return int(from_bytes(TimestamptzType(), bound)) if bound else 0
-
-
-def _name(table: Table) -> str:
-    return ".".join(table.name())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from kafka_broker import Broker
+from kafka_broker import Broker, free_port
 
 from ingest.catalog import open_catalog
 from ingest.contracts import contract_for
@@ -66,12 +65,6 @@ class Home:
         with duckdb.connect(str(self.root / "levain.duckdb"), read_only=True) as connection:
             connection.execute("set timezone = 'UTC'")
             return connection.execute(sql).fetchall()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(settings: Settings, topic: str, text: str, count: int) -> None:
