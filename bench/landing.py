@@ -77,9 +77,7 @@ class Result:
 def aiokafka_alone(broker: Broker, messages: int) -> Result:
     """In a process of its own, like the others."""
     command = [sys.executable, __file__, "--count", broker.bootstrap, "--messages", str(messages)]
-    return Result(
-        AIOKAFKA, *json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    )
+    return Result(AIOKAFKA, *json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
 
 
 async def count(bootstrap: str, messages: int) -> tuple[int, float, float, float]:
