@@ -18,6 +18,7 @@ import pyarrow as pa
 import pytest
 from kafka_broker import Broker
 from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.manifest import ManifestFile
 from pyiceberg.table import Table
 from test_lander import P0, P1, Message, fetch, offsets
 from test_worker import Worker, make_topics, produce, settings_for
@@ -272,6 +273,29 @@ def test_a_commit_in_between(
     after = rows(table.refresh())
     assert len(after) == len(before) + 7 and len(data_files(table)) == 2
     assert rows(table).filter(pa.compute.is_in(after["ingest_batch_id"], before["ingest_batch_id"])).equals(before)
+
+
+def test_whoever_waits_for_the_turn_waits_for_no_manifest(
+    table: Table, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only those of commits that came since are read while a lander is kept out."""
+    land_mixture(table, 10)
+    before, waiting, read = rows(table), threading.Lock(), []
+    fetch_manifest_entry = ManifestFile.fetch_manifest_entry
+
+    def fetch_entry(manifest: ManifestFile, *args: Any, **options: Any) -> Any:
+        read.append(waiting.locked())
+        return fetch_manifest_entry(manifest, *args, **options)
+
+    def turn() -> Any:
+        if not any(read):
+            land(other(table), [fetch(watermarks(table)[P0], watermarks(table)[P0] + 7)])
+        return waiting
+
+    monkeypatch.setattr(ManifestFile, "fetch_manifest_entry", fetch_entry)
+    assert maintain(table, settings, turn=turn, orphans=False).written == 1
+    assert read.count(False) >= 10 and read.count(True) == 1
+    assert len(rows(table)) == len(before) + 7
 
 
 def test_files_that_someone_else_has_replaced_are_planned_anew(
