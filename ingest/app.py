@@ -147,7 +147,9 @@ class InHand:
     def _maintain(self, orphans: bool) -> maintenance.Done:
         # A table object of its own: a commit's retries look at theirs.
         table = self.table.catalog.load_table(self.table.name())
-        return maintenance.maintain(table, self.app.settings, orphans=orphans, turn=self._turn_of_maintenance)
+        done = maintenance.maintain(table, self.app.settings, orphans=orphans, turn=self._turn_of_maintenance)
+        gc.collect()  # PyIceberg's transactions are cycles; by itself the collector comes to them seldom, see below
+        return done
 
     @contextmanager
     def _turn_of_maintenance(self) -> Iterator[None]:

@@ -225,6 +225,8 @@ def _rewrite(table: Table, files: Sequence[DataFile]) -> DataFile:
     with writer:
         for chunk in _chunks(table, files):
             writer.write(chunk.sort_by(_ORDER))
+            del chunk
+            pa.default_memory_pool().release_unused()
     statistics = writer.result()
     expected = sum(file.record_count for file in files)
     if statistics.record_count != expected:
