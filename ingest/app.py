@@ -15,9 +15,9 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 import faust
 import pyarrow as pa
@@ -34,6 +34,8 @@ from ingest.lander import Fetch
 from ingest.metrics import Metrics
 from ingest.settings import Settings, load_settings
 from ingest.transport import SCHEME, LandingApp
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -108,18 +110,38 @@ class InHand:
         A topic that was made anew meanwhile has the name and may have the offsets of the old one. That it is still
         the old one now shows that it was when the fetches were read.
         """
+        found = self._ask_topic_id()
+        if found != self.topic_id:
+            raise self.app.another_topic(self.contract.topic, self.topic_id, found)
+
+    def watermarks(self) -> dict[Partition, int]:
+        """Where the table ends, now that partitions have been assigned.
+
+        Raises:
+            LevainError: the topic is not the one that has landed.
+        """
+        found = self._ask_topic_id()
+        landed_id = topic_id(self._patiently(lambda: refresh(self.table)), self.app.cluster.alias, self.contract.topic)
+        if found is None or landed_id not in (None, found):
+            raise self.app.another_topic(self.contract.topic, landed_id, found)
+        self.topic_id = found
+        return watermarks(self.table)
+
+    def _ask_topic_id(self) -> str | None:
+        topic = self.contract.topic
+        return self._patiently(lambda: self.app.topic_ids(topic, seconds=ASK_SECONDS)[topic])
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        """The answer of Kafka or of the catalog, for which it is asked as long as it may be away."""
         began = time.monotonic()
         while True:
             try:
-                found = self.app.topic_ids(self.contract.topic, seconds=ASK_SECONDS)
-                break
-            except LevainError as error:  # Kafka is away
+                return ask()
+            except LevainError as error:
                 if not self._try_again(error, time.monotonic() - began):
                     raise
                 log.warning("%s: %s", self.contract.topic, error.message)
                 time.sleep(0.5)
-        if found[self.contract.topic] != self.topic_id:
-            raise self.app.another_topic(self.contract.topic, self.topic_id, found[self.contract.topic])
 
     def _try_again(self, failure: Exception, seconds: float) -> bool:
         again = seconds < self.app.settings.commit_patience_seconds and time.monotonic() < self.app.last_try
@@ -219,7 +241,11 @@ class App(faust.App, LandingApp):
             LevainError: a topic is not the one that has landed.
         """
         await self.land(*self.in_hand.values())
-        return await asyncio.to_thread(self._read_watermarks)
+        found: dict[Partition, int] = {}
+        for topic, hand in self.in_hand.items():
+            found |= await asyncio.to_thread(hand.watermarks)
+            self.health.failing.pop(topic, None)
+        return found
 
     def end(self, reason: Exception) -> NoReturn:
         """Log the reason and end the process with exit code 1, at once.
@@ -266,19 +292,6 @@ class App(faust.App, LandingApp):
             hand.table = ensure_table(catalog, hand.contract)
         self.health.catalog = catalog
         log.info("%s at %s lands in %s", self.cluster.alias, self.cluster.bootstrap, self.settings.lake)
-
-    def _read_watermarks(self) -> dict[Partition, int]:
-        alias = self.cluster.alias
-        ids = self.topic_ids(*self.in_hand)
-        found: dict[Partition, int] = {}
-        for topic, hand in self.in_hand.items():
-            landed_id = topic_id(refresh(hand.table), alias, topic)
-            now = ids[topic]
-            if now is None or landed_id not in (None, now):
-                raise self.another_topic(topic, landed_id, now)
-            hand.topic_id = now
-            found |= watermarks(hand.table)
-        return found
 
 
 try:

@@ -202,6 +202,27 @@ def test_the_catalog_stays_away(apache_kafka: Broker, home: Path, start: Callabl
     assert_exact(apache_kafka, home, SALES)
 
 
+def test_a_rebalance_while_the_catalog_is_away(apache_kafka: Broker, home: Path, start: Callable[..., Worker]) -> None:
+    """Where to read from is not known until it is back; a worker that was killed has left its partitions behind."""
+    make_topics(apache_kafka, home)
+    first, second = start(apache_kafka), start(apache_kafka)
+    with producing(apache_kafka, SALES):
+        for worker in (first, second):
+            wait_for(worker, "landed in")
+    wait_until_landed(apache_kafka, home, first, SALES)
+    with locked(home):
+        second.kill()
+        wait_for(first, "database is locked")
+        wait_until(lambda: "does not land, and is tried again: " in ready(first), first)
+        produce(apache_kafka, SALES, 200)
+        time.sleep(5)
+    wait_until_landed(apache_kafka, home, first, SALES)
+    wait_until(lambda: '"ok"' in ready(first), first)
+    assert ends_in_time(first) == 0, first.output[-3000:]
+    assert_exact(apache_kafka, home, SALES)
+    assert "Traceback" not in first.output
+
+
 def test_the_disk_is_full(apache_kafka: Broker, home: Path, start: Callable[..., Worker]) -> None:
     make_topics(apache_kafka, home)
     worker = start(apache_kafka)
