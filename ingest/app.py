@@ -9,6 +9,7 @@ at any point, and does on any failure: its supervisor starts it again.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import math
@@ -16,7 +17,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TypeVar, cast
 
 import faust
@@ -34,6 +35,10 @@ from ingest.lander import Fetch
 from ingest.metrics import Metrics
 from ingest.settings import Settings, load_settings
 from ingest.transport import SCHEME, LandingApp
+
+#: Of mallopt(3): how many arenas the allocator may have. By itself it gives one to nearly every thread, and what a
+#: compaction has freed in all of them stays there, in pieces (DECISIONS.md).
+M_ARENA_MAX = -8
 
 T = TypeVar("T")
 
@@ -205,6 +210,8 @@ class App(faust.App, LandingApp):
         # A fetch makes thousands of objects that are gone at once, and none of them is in a cycle. To collect after
         # every 700, as Python does by itself, took a seventh of the CPU.
         gc.set_threshold(100_000)
+        with suppress(AttributeError):  # only glibc has it
+            ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
         self.health.loop = asyncio.get_running_loop()
         try:
             url = serve(self.health, self.metrics.registry, self.settings)

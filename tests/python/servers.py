@@ -157,14 +157,19 @@ class SeaweedFS:
         stores += [f"-bucket={self.bucket}", f"-tableBucket={','.join(self.warehouses)}"]
         log = self.folder / "log"
         with log.open("ab") as output:
-            command = [Path(sys.executable).with_name("weed"), "mini", *local, *ports, *stores]
+            weed = Path(sys.executable).with_name("weed")
+            command = [weed, f"-logdir={self.folder}", "mini", *local, *ports, *stores]
             self._process = subprocess.Popen(command, cwd=self.folder, stdout=output, stderr=subprocess.STDOUT)
         _wait_for(self._answers, self._process, log)
 
-    def kill(self) -> None:
-        """End it at once."""
-        self._process.kill()
-        self._process.wait()
+    def end(self) -> None:
+        """End it, and its sockets with it, which are outside its folder."""
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
@@ -215,7 +220,7 @@ def seaweedfs(folder: Path) -> Iterator[SeaweedFS]:
         server.start()
         yield server
     finally:
-        server.kill()
+        server.end()
 
 
 def _wait_for(answers: Callable[[], None], process: subprocess.Popen[bytes], log: Path) -> None:
