@@ -108,6 +108,7 @@ def test_retention_passes_a_worker_that_reads(apache_kafka: Broker, home: Path, 
     wait_until_landed(apache_kafka, home, worker, VENTES)
     before, mark = landed(home, VENTES), watermarks(bronze(home, VENTES))["test", VENTES, 0]
     os.kill(worker.process.pid, signal.SIGSTOP)  # shorter than its session
+    time.sleep(0.5)  # the broker answers what it was asked before: nothing
     produce(apache_kafka, VENTES, 200)
     admin = AdminClient({"bootstrap.servers": apache_kafka.bootstrap})
     for deleted in admin.delete_records([TopicPartition(VENTES, 0, mark + 5)]).values():
