@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +10,10 @@ from typing import Any, TypeVar
 
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.rest import RestCatalog
-from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.exceptions import NoSuchTableError, NotInstalledError, TableAlreadyExistsError
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
-from pyiceberg.table import CommitTableResponse, Table
-from pyiceberg.table.update import TableRequirement, TableUpdate
+from pyiceberg.table import Table
 from pyiceberg.transforms import DayTransform
 from pyiceberg.types import (
     BinaryType,
@@ -120,10 +117,8 @@ def open_catalog(settings: Settings) -> Catalog:
     try:
         if settings.catalog_type == "rest":
             catalog: Catalog = _RestCatalog(CATALOG, **properties)
-        elif settings.catalog_type == "sql":
-            catalog = _again_if_raced(lambda: _SqlCatalog(CATALOG, **properties))
         else:
-            catalog = load_catalog(CATALOG, **properties)
+            catalog = _again_if_raced(lambda: load_catalog(CATALOG, **properties))
         catalog.list_namespaces()  # a REST or Glue catalog is first spoken to here
     except (ImportError, NotInstalledError) as error:
         raise LevainError(
@@ -280,33 +275,6 @@ def _make_directory(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LevainError(f"{path} cannot be created: {error.strerror}.", "Point LEVAIN_HOME elsewhere.") from error
-
-
-class _SqlCatalog(SqlCatalog):
-    """PyIceberg's own, but a commit does not read the metadata anew that it was built on.
-
-    They grow with every snapshot that the table keeps, and to parse them was a fifth of a commit. Whether they are
-    still the current ones is what the database tells, before the commit and again in it.
-    """
-
-    def __init__(self, name: str, **properties: str) -> None:
-        super().__init__(name, **properties)
-        self._committing = threading.local()
-
-    def commit_table(
-        self, table: Table, requirements: tuple[TableRequirement, ...], updates: tuple[TableUpdate, ...]
-    ) -> CommitTableResponse:
-        self._committing.table = table
-        try:
-            return super().commit_table(table, requirements, updates)
-        finally:
-            self._committing.table = None
-
-    def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> Table:
-        table: Table | None = getattr(self._committing, "table", None)
-        if table is not None and table.metadata_location == orm_table.metadata_location:
-            return table
-        return super()._convert_orm_to_iceberg(orm_table)
 
 
 class _RestCatalog(RestCatalog):
