@@ -155,5 +155,5 @@ bench: setup-dev bench-jars ## benchmarks, one after the other, each a table
 
 requirements: setup ## compile requirements/*.in anew
 	@for name in runtime spark dev; do \
-	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    requirements/$$name.in -o requirements/$$name.txt || exit 1; done
