@@ -32,7 +32,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import FileInfo, FileSelector, FileSystem
 from pyiceberg.conversions import from_bytes
-from pyiceberg.exceptions import ValidationException
 from pyiceberg.io import FileIO
 from pyiceberg.io.fileformat import FileFormatFactory
 from pyiceberg.io.pyarrow import PyArrowFileIO
@@ -154,8 +153,8 @@ def compact(
     table: Table, settings: Settings, done: Done, *, now: datetime, dry_run: bool, turn: Turn = nullcontext
 ) -> None:
     """Rewrite small files of a day, in the order they landed, one group and one commit after the other."""
-    read = _reader(table)
-    for group in plan(table, settings.maintain_file_bytes, now):
+    read = reader(table)
+    for group in plan(table, settings.maintain_file_bytes, now, read):
         if dry_run:
             new_bytes = 0
         else:
@@ -170,7 +169,15 @@ def compact(
         done.written_bytes += new_bytes
 
 
-def plan(table: Table, file_bytes: int, now: datetime) -> list[list[DataFile]]:
+ReadManifest = Callable[[ManifestFile], list[ManifestEntry]]
+
+
+def reader(table: Table) -> ReadManifest:
+    """Reads what is live in a manifest, each once: manifests never change, and to decode one takes 3 ms."""
+    return cache(partial(ManifestFile.fetch_manifest_entry, io=table.io))
+
+
+def plan(table: Table, file_bytes: int, now: datetime, read: ReadManifest) -> list[list[DataFile]]:
     """Groups of files that are each to become one, oldest first.
 
     A file is rewritten only with others that are together as large as it: so each byte is written again at most
@@ -178,7 +185,7 @@ def plan(table: Table, file_bytes: int, now: datetime) -> list[list[DataFile]]:
     condition: nothing will come to it, and it is packed for good.
     """
     days: dict[int | None, list[DataFile]] = defaultdict(list)
-    for file in _live(table).values():
+    for file in _live(table, read).values():
         if file.file_size_in_bytes < file_bytes * 3 // 4:
             days[file.partition[0]].append(file)
     # An hour after midnight a batch that was begun the day before has landed or will not.
@@ -207,14 +214,20 @@ def _bins(files: Iterable[DataFile], most: int) -> Iterator[list[DataFile]]:
         yield group
 
 
-def _live(table: Table) -> dict[str, DataFile]:
+def _live(table: Table, read: ReadManifest) -> dict[str, DataFile]:
     """Path -> data file of the current snapshot that can be rewritten: of the current spec, no row of it deleted."""
-    spec = table.metadata.default_spec_id
-    return {
-        task.file.file_path: task.file
-        for task in table.scan().plan_files()
-        if not task.delete_files and task.file.spec_id == spec
-    }
+    manifests = _head_manifests(table)
+    if any(manifest.content == ManifestContent.DELETES for manifest in manifests):
+        files = [task.file for task in table.scan().plan_files() if not task.delete_files]
+    else:
+        files = [entry.data_file for manifest in manifests for entry in read(manifest)]
+    return {file.file_path: file for file in files if file.spec_id == table.metadata.default_spec_id}
+
+
+def _head_manifests(table: Table) -> list[ManifestFile]:
+    """The manifests of the current snapshot."""
+    head = table.current_snapshot()
+    return head.manifests(table.io) if head else []
 
 
 def _rewrite(table: Table, files: Sequence[DataFile]) -> DataFile:
@@ -225,7 +238,6 @@ def _rewrite(table: Table, files: Sequence[DataFile]) -> DataFile:
     with writer:
         for chunk in _chunks(table, files):
             writer.write(chunk.sort_by(_ORDER))
-            del chunk
             pa.default_memory_pool().release_unused()
     statistics = writer.result()
     expected = sum(file.record_count for file in files)
@@ -278,19 +290,6 @@ def _batches(table: Table, file: DataFile) -> Iterator[pa.RecordBatch]:
         ) from error
 
 
-ReadManifest = Callable[[ManifestFile], list[ManifestEntry]]
-
-
-def _reader(table: Table) -> ReadManifest:
-    """Reads what is live in a manifest, each once: manifests never change, and to decode one takes 3 ms."""
-
-    @cache
-    def read(manifest: ManifestFile) -> list[ManifestEntry]:
-        return manifest.fetch_manifest_entry(table.io)
-
-    return read
-
-
 class _Rewrite(_OverwriteFiles):
     """Files in place of others, with the same rows: streaming readers of Iceberg pass over a `replace`."""
 
@@ -341,33 +340,22 @@ def _replace(
     """Commit the new file in place of the old ones; False if not all of those are live any more."""
 
     def stage() -> Transaction | None:
-        manifests = _head_manifests(table)
-        # Rows may have been deleted from the old files since they were read; the new one would bring them back.
-        deletes = any(manifest.content == ManifestContent.DELETES for manifest in manifests)
-        if deletes and not _live(table).keys() >= {file.file_path for file in old}:
+        # Rows may also have been deleted from the old files since they were read; the new one would bring them back.
+        if not _live(table, read).keys() >= {file.file_path for file in old}:
             return None
         transaction = commits.transaction(table)
-        rewrite = _Rewrite(transaction, table.io, manifests, read)
+        rewrite = _Rewrite(transaction, table.io, _head_manifests(table), read)
         for file in old:
             rewrite.delete_data_file(file)
         rewrite.append_data_file(new)
-        try:
-            rewrite.commit()
-        except ValidationException:  # one of the old files is not live any more
-            return None
+        rewrite.commit()
         return transaction
 
     # Nobody waits for the turn yet. In it only those are left to read that came meanwhile.
     for manifest in _head_manifests(table.refresh()):
         read(manifest)
     # Not live any more may also mean that our own commit took them away, and its reply was lost.
-    return _commit(table, stage, turn) or new.file_path in _live(table)
-
-
-def _head_manifests(table: Table) -> list[ManifestFile]:
-    """The manifests of the current snapshot."""
-    head = table.current_snapshot()
-    return head.manifests(table.io) if head else []
+    return _commit(table, stage, turn) or new.file_path in _live(table, read)
 
 
 # Snapshots

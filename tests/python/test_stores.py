@@ -47,7 +47,7 @@ from ingest.catalog import ensure_table, open_catalog, watermarks
 from ingest.contracts import contract_for
 from ingest.errors import LevainError
 from ingest.lander import land
-from ingest.maintenance import maintain, plan
+from ingest.maintenance import maintain, plan, reader
 from ingest.settings import load_settings
 from levain.bronze import bronze_tables, prepare
 from levain.maintain import run as maintain_all
@@ -203,7 +203,7 @@ def test_maintenance_leaves_the_rows_and_removes_the_orphans(kind: str, set_up: 
         return {info.path for info in files.get_file_info(FileSelector(base, recursive=True)) if info.is_file}
 
     now = datetime.now(UTC)
-    (group,) = plan(table, 128 * 1024 * 1024, now)
+    (group,) = plan(table, 128 * 1024 * 1024, now, reader(table))
     offset = table.schema().find_field("offset").field_id
     assert [int.from_bytes(file.lower_bounds[offset], "little") for file in group] == list(range(0, 120, 10))
     maintain_all(load_settings(), dry_run=False)
