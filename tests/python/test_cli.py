@@ -121,7 +121,7 @@ def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path) -> None:
             time.sleep(0.1)
         demo.send_signal(signal.SIGINT)
         said, _ = demo.communicate(timeout=90)
-    assert demo.returncode not in (0, None)
+    assert demo.returncode not in (0, None), said
     assert "Traceback" not in said
     assert living(home) == []
 

@@ -165,6 +165,6 @@ def test_real_sales_of_a_bakery(apache_kafka: Broker, tmp_path: Path) -> None:
     assert marts == [(len(sold), len(sold))] * 2
     rejected = home.query(
         "select failed_rules, count(*) from quality.quality_rejects "
-        "where json_extract_string(payload, '$.store_id') = 'EDI' group by all"
+        "where contains(payload, '\"EDI\"') group by all"  # what other tests sent need not be JSON
     )
     assert rejected == [("product_id_missing", len(lines) - len(sold))]
