@@ -16,7 +16,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -27,7 +27,7 @@ from faust.types import EventT, StreamT
 from pyiceberg.table import Table
 
 from ingest import kafka, lander, logs, maintenance
-from ingest.catalog import Partition, ensure_table, open_catalog, refresh, topic_id, topic_id_property, watermarks
+from ingest.catalog import Partition, ensure_table, open_catalog, refresh, topic_id, watermarks
 from ingest.contracts import Contract, load_contracts
 from ingest.errors import LevainError, first_line
 from ingest.health import Health, serve
@@ -49,6 +49,10 @@ ASK_SECONDS = 3.0
 
 #: From the order to stop (SIGTERM) until the process has ended, at most.
 STOP_SECONDS = 9.0
+
+#: How long Faust lets an assignment look for where to read from. When that is over it says nothing and never reads
+#: again, so it is longer than anything here waits, and waiting ends as `InHand` says.
+SEEK_SECONDS = 86_400
 
 
 class InHand:
@@ -105,7 +109,7 @@ class InHand:
                 self.table,
                 fetches,
                 accept_missing=self.app.settings.accept_missing,
-                properties={topic_id_property(self.app.cluster.alias, self.contract.topic): self.topic_id},
+                topic_id=self.topic_id,
                 try_again=self._try_again,
             )
 
@@ -117,7 +121,7 @@ class InHand:
         """
         found = self._ask_topic_id()
         if found != self.topic_id:
-            raise self.app.another_topic(self.contract.topic, self.topic_id, found)
+            raise lander.another_topic(self.app.cluster.alias, self.contract.topic, self.topic_id, found)
 
     def watermarks(self) -> dict[Partition, int]:
         """Where the table ends, now that partitions have been assigned.
@@ -125,12 +129,18 @@ class InHand:
         Raises:
             LevainError: the topic is not the one that has landed.
         """
+        cluster, topic = self.app.cluster.alias, self.contract.topic
         found = self._ask_topic_id()
-        landed_id = topic_id(self._patiently(lambda: refresh(self.table)), self.app.cluster.alias, self.contract.topic)
+        landed_id, marks = self._patiently(lambda: self._read_table(cluster, topic))
         if found is None or landed_id not in (None, found):
-            raise self.app.another_topic(self.contract.topic, landed_id, found)
+            raise lander.another_topic(cluster, topic, landed_id, found)
         self.topic_id = found
-        return watermarks(self.table)
+        return marks
+
+    def _read_table(self, cluster: str, topic: str) -> tuple[str | None, dict[Partition, int]]:
+        with self._turn:  # a commit is built on the table as it was trimmed to
+            table = refresh(self.table)
+            return topic_id(table, cluster, topic), watermarks(table)
 
     def _ask_topic_id(self) -> str | None:
         topic = self.contract.topic
@@ -186,7 +196,7 @@ class InHand:
 
 
 class App(faust.App, LandingApp):
-    """A Faust app that only consumes, and ends at its first failure."""
+    """A Faust app that only consumes, and ends at a failure that trying again does not mend."""
 
     class BootStrategy(faust_app.BootStrategy):
         """No producer, and no web server."""
@@ -204,6 +214,7 @@ class App(faust.App, LandingApp):
         self.last_try = math.inf
         """By the monotonic clock, when a commit that fails is not tried again."""
         self._all_landed = False
+        self._landings: set[asyncio.Task[None]] = set()
 
     async def on_first_start(self) -> None:
         """Find the cluster and the tables, or say what is missing before anything is read."""
@@ -234,7 +245,13 @@ class App(faust.App, LandingApp):
         self._all_landed = True
 
     async def land(self, *hands: InHand) -> None:
-        """Land what these topics have in hand."""
+        """Land what these topics have in hand, to the end: who waits for it may be cancelled, as by a rebalance."""
+        landing = asyncio.create_task(self._land(hands))
+        self._landings.add(landing)
+        landing.add_done_callback(self._landings.discard)
+        await asyncio.shield(landing)
+
+    async def _land(self, hands: Iterable[InHand]) -> None:
         try:
             for hand in hands:
                 await hand.commit()
@@ -279,14 +296,6 @@ class App(faust.App, LandingApp):
         """The topics' ids as Kafka tells them now; see `kafka.Admin`."""
         return self._admin.topic_ids(topics, seconds)
 
-    def another_topic(self, topic: str, landed_id: str | None, found: str | None) -> LevainError:
-        """The error for a topic that has another id now, or none."""
-        return LevainError(
-            f"Topic {topic} of cluster {self.cluster.alias} is not the one that has landed (id {landed_id}): "
-            f"it was deleted{' and made anew' if found else ''}.",
-            "To land the new one beside the old, give the cluster another alias in LEVAIN_KAFKA_CLUSTER.",
-        )
-
     def _open_tables(self) -> None:
         self.settings.run_dir.mkdir(parents=True, exist_ok=True)
         self._admin = kafka.Admin(self.settings)
@@ -310,6 +319,7 @@ try:
         broker=f"{SCHEME}://",
         broker_credentials=kafka.credentials(settings),
         broker_commit_interval=settings.commit_every_seconds,
+        broker_request_timeout=SEEK_SECONDS,
         store="memory://",
         datadir=settings.run_dir / "faust",
         stream_buffer_maxsize=16,

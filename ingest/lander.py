@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -37,7 +36,15 @@ from pyiceberg.table.locations import load_location_provider
 from pyiceberg.utils.datetime import datetime_to_micros
 
 from ingest import commits
-from ingest.catalog import BRONZE_SCHEMA, Partition, full_name, next_offset_property, watermarks
+from ingest.catalog import (
+    BRONZE_SCHEMA,
+    Partition,
+    full_name,
+    next_offset_property,
+    topic_id_property,
+    watermarks,
+)
+from ingest.catalog import topic_id as landed_topic_id
 from ingest.errors import LevainError, first_line
 
 #: Keys of the snapshot summary. The ranges are a JSON list of [cluster, topic, partition, from, to].
@@ -93,6 +100,9 @@ class Fetch:
 
         Each column is built from all records in one go, and the records can be forgotten: as Python objects they take
         several times their bytes.
+
+        Raises:
+            ValueError: a record is not in the range.
         """
         cluster, topic, number = partition
         key, key_bytes = _text_or_bytes([r.key for r in records])
@@ -111,6 +121,8 @@ class Fetch:
         }
         start = records[0].offset if start is None else start
         end = records[-1].offset + 1 if end is None else end
+        if records and not start <= records[0].offset <= records[-1].offset < end:
+            raise ValueError(f"{partition}: {records[0].offset} to {records[-1].offset} are not in [{start}, {end})")
         return cls(partition, start, end, pa.Table.from_pydict(columns, schema=_KAFKA_SCHEMA))
 
     @property
@@ -156,7 +168,7 @@ def land(
     fetches: Iterable[Fetch],
     *,
     accept_missing: bool = False,
-    properties: Mapping[str, str] = MappingProxyType({}),
+    topic_id: str | None = None,
     try_again: TryAgain = lambda failure, seconds: seconds < 30,
 ) -> Landed:
     """Append what is not in the table yet, in one commit; return once it is there.
@@ -166,12 +178,12 @@ def land(
         fetches: in order per partition, partitions interleaved as they came; they may overlap one another and
             what has landed.
         accept_missing: go on where offsets are missing between the table and a fetch.
-        properties: table properties to set in the same commit.
+        topic_id: of the one topic that the fetches are of; the commit notes it in the table. None: not known.
         try_again: asked before each further try.
 
     Raises:
-        LevainError: offsets are missing (with the exact range), the data cannot be written, or the catalog does
-            not take the commit.
+        LevainError: offsets are missing (with the exact range), another topic of that name has landed, the data
+            cannot be written, or the catalog does not take the commit.
     """
     fetches = list(fetches)
     batch_id = str(uuid.uuid4())
@@ -197,6 +209,7 @@ def land(
                 continue
             if has_landed(table, batch_id):
                 return landed
+        _refuse_another_topic(table, fetches, topic_id)
         todo = _trim(fetches, watermarks(table), accept_missing)
         if not todo:
             return nothing
@@ -206,7 +219,7 @@ def land(
         try:
             # A further try of the same rows needs no new file: of all tries at most one can land.
             file = file or _write(table, rows, ingested_at)
-            _stage(table, file, landed, properties).commit_transaction()
+            _stage(table, file, landed, topic_id).commit_transaction()
             return landed
         except CommitFailedException as error:  # another commit came first: this one did not land
             failure = error
@@ -283,6 +296,23 @@ def missing(partition: Partition, start: int, end: int) -> LevainError:
     )
 
 
+def _refuse_another_topic(table: Table, fetches: Iterable[Fetch], topic_id: str | None) -> None:
+    """Its first batch may have landed only since these fetches were read, while they waited for the catalog."""
+    for cluster, topic in {fetch.partition[:2] for fetch in fetches}:
+        landed_id = landed_topic_id(table, cluster, topic)
+        if topic_id is not None and landed_id not in (None, topic_id):
+            raise another_topic(cluster, topic, landed_id, topic_id)
+
+
+def another_topic(cluster: str, topic: str, landed_id: str | None, found: str | None) -> LevainError:
+    """The error for a topic that has another id than the one that has landed, or none any more."""
+    return LevainError(
+        f"Topic {topic} of cluster {cluster} is not the one that has landed (id {landed_id}): "
+        f"it was deleted{' and made anew' if found else ''}.",
+        "To land the new one beside the old, give the cluster another alias in LEVAIN_KAFKA_CLUSTER.",
+    )
+
+
 def _landed(batch_id: str, rows: pa.Table, ranges: list[Range]) -> Landed:
     return Landed(batch_id, rows.num_rows, ranges, _size(rows), rows["kafka_timestamp"])
 
@@ -304,8 +334,8 @@ def _ranges(fetches: Sequence[Fetch]) -> list[Range]:
     return [r for partition in sorted(found) for r in found[partition]]
 
 
-def _stage(table: Table, file: DataFile, landed: Landed, properties: Mapping[str, str]) -> Transaction:
-    """Prepare the commit of a data file: rows, summary and watermarks together."""
+def _stage(table: Table, file: DataFile, landed: Landed, topic_id: str | None) -> Transaction:
+    """Prepare the commit of a data file: rows, summary, watermarks and the topic's id together."""
     ranges = [[*r.partition, r.start, r.end] for r in landed.ranges]
     transaction = commits.transaction(table)
     summary = {BATCH_ID: landed.batch_id, RANGES: json.dumps(ranges)}
@@ -314,8 +344,10 @@ def _stage(table: Table, file: DataFile, landed: Landed, properties: Mapping[str
             append.append_data_file(file)
     except OSError as error:
         raise _unwritable(table, error) from error
-    marks = {next_offset_property(r.partition): str(r.end) for r in landed.ranges}
-    transaction.set_properties({**properties, **marks})
+    properties = {next_offset_property(r.partition): str(r.end) for r in landed.ranges}
+    if topic_id is not None:
+        properties |= {topic_id_property(*r.partition[:2]): topic_id for r in landed.ranges}
+    transaction.set_properties(properties)
     return transaction
 
 

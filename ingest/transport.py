@@ -44,6 +44,9 @@ FETCH_BYTES = 16 * 1024 * 1024
 FETCH_MIN_BYTES = 256 * 1024
 FETCH_WAIT_MS = 100
 
+#: How long Kafka may take to answer a request.
+REQUEST_SECONDS = 90
+
 #: How old what is known of the topics may be: how long until a partition that was added to one is read.
 METADATA_SECONDS = 10
 
@@ -88,7 +91,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     app: LandingApp
     _next: dict[TP, int]
-    """Where the next fetch of each partition starts; a new dict with each assignment, empty until it was sought."""
+    """Where the next fetch of each partition starts. A new dict with each assignment, empty, and with each seek."""
     _asked: float
     """When Kafka was last asked for something, by the monotonic clock, or could be again."""
 
@@ -109,7 +112,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             partition_assignment_strategy=[RoundRobinPartitionAssignor],
             **_TIMES_EMBEDDED if self.app.cluster.pid else _TIMES,
             metadata_max_age_ms=METADATA_SECONDS * 1000,
-            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            request_timeout_ms=REQUEST_SECONDS * 1000,
             fetch_max_bytes=FETCH_BYTES,
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
             # A fetch of few messages costs as much as one of thousands: let the broker collect some first.
@@ -144,8 +147,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
             failure = error
         if positions is not self._next:
-            # A rebalance came in between, and this belongs to what was before it. Partitions that were sought since
-            # then may have been read from there on: they are to be read from there again.
+            # A rebalance or a seek came in between, and this belongs to what was before it. Partitions that were
+            # sought since then may have been read from there on: they are to be read from there again.
             for tp in fetched.keys() & self._next.keys():
                 consumer.seek(tp, self._next[tp])
             return {}
@@ -164,10 +167,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def seek_to(self, offsets: Mapping[TP, int]) -> None:
         """Go on reading from these offsets, in those of the partitions that are still assigned."""
         consumer = self._ensure_consumer()
-        for tp in consumer.assignment() & offsets.keys():
-            consumer.seek(tp, offsets[tp])
-            self._next[tp] = offsets[tp]
-            self.app.metrics.sought(self.partition(tp), offsets[tp])
+        sought = {tp: offsets[tp] for tp in consumer.assignment() & offsets.keys()}
+        for tp, offset in sought.items():
+            consumer.seek(tp, offset)
+            self.app.metrics.sought(self.partition(tp), offset)
+        self._next = {**self._next, **sought}
         self._asked = time.monotonic()
 
     @property

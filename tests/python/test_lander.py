@@ -22,7 +22,7 @@ from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownExcept
 from pyiceberg.table import Table
 
 from ingest import lander
-from ingest.catalog import ensure_table, open_catalog, topic_id, topic_id_property, watermarks
+from ingest.catalog import ensure_table, open_catalog, topic_id, watermarks
 from ingest.contracts import contract_for
 from ingest.errors import LevainError
 from ingest.lander import Fetch, Range, covered_ranges, land
@@ -119,11 +119,7 @@ def test_any_bytes_make_the_same_bytes(values: list[bytes | None]) -> None:
 
 def test_one_commit_carries_rows_ranges_watermarks_and_properties(table: Table) -> None:
     gap = Fetch.of(P0, [Message(2), Message(9)], 0, 10)  # 0, 1 and 3 to 8 are aborted messages and markers
-    landed = land(
-        table,
-        [gap, fetch(5, 8, P1), fetch(10, 12)],
-        properties={topic_id_property("test", "sales-events"): "abc"},
-    )
+    landed = land(table, [gap, fetch(5, 8, P1), fetch(10, 12)], topic_id="abc")
     assert landed.rows == 7
     assert landed.ranges == [Range(P0, 0, 12), Range(P1, 5, 8)]
     assert len(table.metadata.snapshots) == 1
@@ -139,6 +135,11 @@ def test_aliases_are_different_messages(table: Table) -> None:
     land(table, [fetch(0, 2, other)])
     assert watermarks(table) == {P0: 3, other: 2}
     assert offsets(table, other) == [0, 1]
+
+
+def test_a_record_outside_the_range_of_its_fetch_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"7 to 9 are not in \[8, 10\)"):
+        Fetch.of(P0, [Message(7), Message(9)], 8)
 
 
 # What is trimmed
@@ -189,6 +190,25 @@ def test_a_stale_writer_lands_only_what_is_new(table: Table, stale: Table) -> No
     land(table, [fetch(101, 110)])
     assert land(stale, [fetch(90, 120), fetch(0, 3, P1)]).ranges == [Range(P0, 110, 120), Range(P1, 0, 3)]
     assert offsets(table) == list(range(120))
+
+
+def test_a_stale_writer_to_a_table_that_levain_has_not_made(table: Table, stale: Table) -> None:
+    """Without our property PyIceberg would try again by itself, and land 202 rows."""
+    with table.transaction() as transaction:
+        transaction.remove_properties("commit.retry.num-retries")
+    stale.refresh()
+    land(table, [fetch(0, 101)])
+    assert land(stale, [fetch(0, 101)]).rows == 0
+    assert offsets(table) == list(range(101))
+
+
+def test_a_topic_made_anew_that_lands_before_the_old_one(table: Table, stale: Table) -> None:
+    """What was read of the old one still waits for the catalog, and no id is in the table that could tell."""
+    land(table, [fetch(0, 50)], topic_id="new")
+    with pytest.raises(LevainError, match=r"Topic sales-events of cluster test is not the one .* \(id new\)"):
+        land(stale, [fetch(0, 100)], topic_id="old")
+    assert offsets(table) == list(range(50))
+    assert (watermarks(table), topic_id(table, "test", "sales-events")) == ({P0: 50}, "new")
 
 
 def test_writers_at_once_land_each_offset_once(settings: Settings, table: Table) -> None:

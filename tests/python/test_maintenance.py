@@ -25,7 +25,7 @@ from test_worker import Worker, make_topics, produce, settings_for
 from typer.testing import CliRunner
 
 from ingest import lander, maintenance
-from ingest.catalog import ensure_table, open_catalog, topic_id_property, watermarks
+from ingest.catalog import ensure_table, open_catalog, watermarks
 from ingest.contracts import contract_for
 from ingest.errors import LevainError
 from ingest.lander import Fetch, covered_ranges, land
@@ -64,7 +64,7 @@ def land_mixture(table: Table, commits: int, seed: int = 1) -> None:
             ]
             fetches.append(Fetch.of(partition, messages))
             marks[partition] = messages[-1].offset + 1
-        land(table, fetches, properties={topic_id_property("test", "sales-events"): "abc"})
+        land(table, fetches, topic_id="abc")
 
 
 def rows(table: Table, snapshot_id: int | None = None) -> pa.Table:
@@ -273,6 +273,21 @@ def test_a_commit_in_between(
     after = rows(table.refresh())
     assert len(after) == len(before) + 7 and len(data_files(table)) == 2
     assert rows(table).filter(pa.compute.is_in(after["ingest_batch_id"], before["ingest_batch_id"])).equals(before)
+
+
+def test_a_catalog_that_is_away_for_a_moment(table: Table, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has been rewritten by then is not for nothing."""
+    land_mixture(table, 10)
+    load_table, away = table.catalog.load_table, [ConnectionError("refused")] * 3
+
+    def load(*arguments: Any) -> Table:
+        if away:
+            raise away.pop()
+        return load_table(*arguments)
+
+    monkeypatch.setattr(table.catalog, "load_table", load)
+    assert maintain(table, settings, orphans=False).written == 1
+    assert len(data_files(table)) == 1 and not away
 
 
 def test_whoever_waits_for_the_turn_waits_for_no_manifest(

@@ -11,6 +11,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from test_lander import Message
 
+from ingest.kafka import Cluster
 from ingest.transport import ConsumerThread
 
 KEPT, GONE = TP("sales-events", 0), TP("sales-events", 1)
@@ -31,3 +32,25 @@ def test_a_fetch_that_spans_a_rebalance_swallows_nothing(monkeypatch: pytest.Mon
     assert asyncio.run(thread._fetch_records(consumer, {KEPT, GONE})) == {}
     assert sought == [(KEPT, 20)]
     assert thread._next == {KEPT: 20}
+
+
+def test_a_fetch_that_spans_a_seek_swallows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It began before, and its records follow what was read then, not what was sought since."""
+    sought: list[tuple[TP, int]] = []
+    consumer: Any = SimpleNamespace(assignment=lambda: {KEPT}, seek=lambda tp, offset: sought.append((tp, offset)))
+    metrics = SimpleNamespace(sought=lambda *_: None, fetched=lambda *_: None)
+    thread = object.__new__(ConsumerThread)
+    monkeypatch.setattr(ConsumerThread, "_ensure_consumer", lambda _: consumer)
+    monkeypatch.setattr(
+        ConsumerThread, "app", SimpleNamespace(cluster=Cluster("", "test"), metrics=metrics), raising=False
+    )
+    thread._next = {KEPT: 10}
+
+    async def sought_meanwhile(*_: Any) -> dict[TP, list[Message]]:
+        await thread.seek_to({KEPT: 4, GONE: 5})
+        return {KEPT: [Message(10), Message(11)]}
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", sought_meanwhile)
+    assert asyncio.run(thread._fetch_records(consumer, {KEPT})) == {}
+    assert sought == [(KEPT, 4), (KEPT, 4)]
+    assert thread._next == {KEPT: 4}

@@ -1,0 +1,67 @@
+"""What a worker does with what it has in hand, where a running worker cannot be made to do it at will."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from pyiceberg.table import Table
+from test_lander import SALES, fetch, offsets
+
+from ingest import app as worker
+from ingest import lander
+from ingest.catalog import ensure_table, open_catalog
+from ingest.kafka import Cluster
+from ingest.lander import Fetch, land
+from ingest.settings import Settings
+
+
+class Event:
+    """A message as an agent gets it."""
+
+    def __init__(self, value: Fetch) -> None:
+        self.value: Any = value
+        self.acknowledged = False
+
+    def ack(self) -> None:
+        self.acknowledged = True
+
+
+def test_a_second_rebalance_while_the_first_one_lands(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The landing is not waited for any more, but goes on; where to read from is asked after it, not under it."""
+    table: Table = ensure_table(open_catalog(settings), SALES)
+    app: Any = worker.App(settings, {SALES.topic: SALES}, id="test", broker="bronze://")
+    monkeypatch.setattr(app, "cluster", Cluster("", "test"), raising=False)
+    monkeypatch.setattr(app, "topic_ids", lambda *topics, seconds: dict.fromkeys(topics, "id"))
+    hand = app.in_hand[SALES.topic]
+    hand.table, hand.topic_id = table, "id"
+    begun, go_on = threading.Event(), threading.Event()
+    write = lander._write
+
+    def write_slowly(to: Table, *arguments: Any) -> Any:
+        if to is table:
+            begun.set()
+            assert go_on.wait(30)
+        return write(to, *arguments)
+
+    monkeypatch.setattr(lander, "_write", write_slowly)
+
+    async def rebalances() -> Event:
+        event: Any = Event(fetch(0, 10))
+        hand.take(event)
+        first = asyncio.create_task(app.watermarks())
+        await asyncio.to_thread(begun.wait, 30)
+        land(ensure_table(open_catalog(settings), SALES), [fetch(0, 4)])  # by the worker that has the partition now
+        first.cancel()
+        second = asyncio.create_task(asyncio.to_thread(hand.watermarks))
+        await asyncio.wait([second], timeout=1)
+        go_on.set()
+        assert await second == {("test", "sales-events", 0): 10}
+        await app.land(hand)
+        return event
+
+    event = asyncio.run(rebalances())
+    assert offsets(table) == list(range(10))
+    assert event.acknowledged
