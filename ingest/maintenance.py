@@ -174,7 +174,7 @@ ReadManifest = Callable[[ManifestFile], list[ManifestEntry]]
 
 def reader(table: Table) -> ReadManifest:
     """Reads what is live in a manifest, each once: manifests never change, and to decode one takes 3 ms."""
-    return cache(partial(ManifestFile.fetch_manifest_entry, io=table.io))
+    return cache(lambda manifest: manifest.fetch_manifest_entry(table.io))
 
 
 def plan(table: Table, file_bytes: int, now: datetime, read: ReadManifest) -> list[list[DataFile]]:
@@ -351,11 +351,12 @@ def _replace(
         rewrite.commit()
         return transaction
 
-    # Nobody waits for the turn yet. In it only those are left to read that came meanwhile.
-    for manifest in _head_manifests(table.refresh()):
-        read(manifest)
+    def read_ahead() -> None:
+        for manifest in _head_manifests(table.refresh()):
+            read(manifest)
+
     # Not live any more may also mean that our own commit took them away, and its reply was lost.
-    return _commit(table, stage, turn) or new.file_path in _live(table, read)
+    return _commit(table, stage, turn, before=read_ahead) or new.file_path in _live(table, read)
 
 
 # Snapshots
@@ -484,16 +485,20 @@ def _is_data(path: str) -> bool:
 # Common
 
 
-def _commit(table: Table, stage: Callable[[], Transaction | None], turn: Turn) -> bool:
+def _commit(
+    table: Table, stage: Callable[[], Transaction | None], turn: Turn, before: Callable[[], None] = lambda: None
+) -> bool:
     """Commit what `stage` makes of the table as it is loaded; False if it makes nothing.
 
-    After a conflict, or when it is not known what became of the commit, `stage` looks at the table again.
+    After a conflict, or when it is not known what became of the commit, `stage` looks at the table again. What can be
+    done of its work `before` each try does: nobody waits for the turn yet.
     """
     failure: Exception | None = None
     for attempt in range(ATTEMPTS):
         try:
             if failure is not None:
                 time.sleep(random.uniform(0.2, 1) * min(2.0, 0.05 * 2**attempt))  # noqa: S311 - spreads writers
+            before()
             with turn():
                 table.refresh()  # what was read took time
                 transaction = stage()
