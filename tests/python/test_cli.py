@@ -114,6 +114,7 @@ def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job would ignore it
     ) as demo:
         deadline = time.monotonic() + 60
         while not (home / "run" / "worker.json").exists():
