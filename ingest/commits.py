@@ -16,6 +16,7 @@ from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import MetadataLogEntry, Snapshot, SnapshotLogEntry
 from pyiceberg.table.sorting import SortOrder
+from pyiceberg.table.update.snapshot import _SnapshotProducer
 
 
 def transaction(table: Table) -> Transaction:
@@ -40,6 +41,15 @@ class _Transaction(Transaction):
         Tables that Levain makes have no such retry; one that was made otherwise has four, unless its properties say so.
         """
         raise CommitFailedException("another commit came first")
+
+    def _register_snapshot_producer(self, producer: _SnapshotProducer[Any]) -> None:
+        """PyIceberg removes the manifests of a commit that is refused.
+
+        It may have been made all the same: botocore sends a request again whose reply was lost, and the second one is
+        refused. What was refused in truth are orphans of maintenance.
+        """
+        super()._register_snapshot_producer(producer)
+        setattr(producer, "_clean_all_uncommitted", lambda: None)  # noqa: B010 - a method is replaced
 
 
 def _itself(self: Any, memo: Any = None) -> Any:

@@ -265,8 +265,9 @@ def break_commits(table: Table, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 LOST = [TimeoutError("no reply"), CommitStateUnknownException("500"), ConnectionResetError("reset"), OSError("gone")]
 
 
-@pytest.mark.parametrize("fault", LOST, ids=lambda fault: type(fault).__name__)
+@pytest.mark.parametrize("fault", [*LOST, CommitFailedException("stale")], ids=lambda fault: type(fault).__name__)
 def test_a_lost_reply_does_not_land_twice(table: Table, break_commits: Callable[..., Faulty], fault: Exception) -> None:
+    """Refused: the client of the catalog has sent the request once more by itself."""
     faulty = break_commits(("after", fault))
     landed = land(table, [fetch(0, 10)])
     assert faulty.attempts == 1, "the batch is found, not sent again"
