@@ -245,7 +245,8 @@ class Admin:
         """
         self._reasons.clear()
         found: dict[str, str | None] = {}
-        described = self.client.describe_topics(TopicCollection(list(names)), request_timeout=seconds)
+        client = self.client  # until it has answered: another thread may put a new one in its place, see below
+        described = client.describe_topics(TopicCollection(list(names)), request_timeout=seconds)
         for name, answer in described.items():
             try:
                 found[name] = str(answer.result().topic_id)
