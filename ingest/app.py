@@ -93,7 +93,8 @@ class InHand:
                 return
             fetches = [cast(Fetch, event.value) for event in events]
             began = time.monotonic()
-            landed = await asyncio.to_thread(self._land, fetches)
+            with self._under_way("A commit"):
+                landed = await asyncio.to_thread(self._land, fetches)
             for event in events:
                 event.ack()
             self.commits += 1
@@ -130,8 +131,9 @@ class InHand:
             LevainError: the topic is not the one that has landed.
         """
         cluster, topic = self.app.cluster.alias, self.contract.topic
-        found = self._ask_topic_id()
-        landed_id, marks = self._patiently(lambda: self._read_table(cluster, topic))
+        with self._under_way("The question where to read from"):
+            found = self._ask_topic_id()
+            landed_id, marks = self._patiently(lambda: self._read_table(cluster, topic))
         if found is None or landed_id not in (None, found):
             raise lander.another_topic(cluster, topic, landed_id, found)
         self.topic_id = found
@@ -157,6 +159,15 @@ class InHand:
                     raise
                 log.warning("%s: %s", self.contract.topic, error.message)
                 time.sleep(0.5)
+
+    @contextmanager
+    def _under_way(self, what: str) -> Iterator[None]:
+        key = f"{what} of {self.contract.topic}"
+        self.app.health.under_way[key] = time.monotonic()
+        try:
+            yield
+        finally:
+            self.app.health.under_way.pop(key, None)
 
     def _try_again(self, failure: Exception, seconds: float) -> bool:
         again = seconds < self.app.settings.commit_patience_seconds and time.monotonic() < self.app.last_try
@@ -208,7 +219,7 @@ class App(faust.App, LandingApp):
         super().__init__(**options)
         self.settings = settings
         self.accept_missing = settings.accept_missing
-        self.health = Health()
+        self.health = Health(settings.commit_patience_seconds)
         self.metrics = Metrics(contracts, self.health.readings)
         self.in_hand = {topic: InHand(contract, self) for topic, contract in contracts.items()}
         self.last_try = math.inf

@@ -35,7 +35,8 @@ DEFAULT_PORT = 19100
 #: How long a loop, or the catalog, may take to answer, in seconds, before it counts as stuck, or away.
 ANSWER_SECONDS = 3.0
 
-#: How long nothing may be asked of Kafka, in seconds, while there are partitions to read and no commit is failing.
+#: How long nothing may be asked of Kafka, in seconds, while there are partitions to read and no commit is failing; and
+#: how much longer a commit may take than it is tried.
 IDLE_SECONDS = 120.0
 
 #: How old Kafka's last answer may be, in seconds, before it counts as away.
@@ -69,9 +70,13 @@ class Health:
     catalog: Catalog | None = None
     stopping = False
 
-    def __init__(self) -> None:
+    def __init__(self, patience_seconds: float) -> None:
+        self.patience_seconds = patience_seconds
+        """How long a commit is tried."""
         self.failing: dict[str, str] = {}
         """Topic -> why its commit is being tried again."""
+        self.under_way: dict[str, float] = {}
+        """What is asked of catalog or storage now -> since when, by the monotonic clock."""
         self._readings: Mapping[Partition, Reading | None] = {}
         self._pool = ThreadPoolExecutor(1, "catalog-check")
 
@@ -94,6 +99,9 @@ class Health:
             return f"The consumer's thread has not turned for {ANSWER_SECONDS:.0f} s: something blocks it."
         if self.reader.idle > IDLE_SECONDS and not self.failing:
             return f"Nothing has been asked of Kafka for {self.reader.idle:.0f} s."
+        for what, began in self.under_way.copy().items():
+            if (seconds := time.monotonic() - began) > self.patience_seconds + IDLE_SECONDS:
+                return f"{what} has been under way for {seconds:.0f} s: something does not answer."
         return None
 
     def unready(self) -> str | None:

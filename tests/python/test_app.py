@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from pyiceberg.table import Table
 from test_lander import SALES, fetch, offsets
 
 from ingest import app as worker
-from ingest import lander
+from ingest import health, lander
 from ingest.catalog import ensure_table, open_catalog
+from ingest.errors import LevainError
 from ingest.kafka import Cluster
 from ingest.lander import Fetch, land
 from ingest.settings import Settings
@@ -29,14 +31,23 @@ class Event:
         self.acknowledged = True
 
 
-def test_a_second_rebalance_while_the_first_one_lands(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The landing is not waited for any more, but goes on; where to read from is asked after it, not under it."""
-    table: Table = ensure_table(open_catalog(settings), SALES)
+@pytest.fixture
+def app(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A worker's app as it is when it has found its table, without Kafka."""
     app: Any = worker.App(settings, {SALES.topic: SALES}, id="test", broker="bronze://")
     monkeypatch.setattr(app, "cluster", Cluster("", "test"), raising=False)
     monkeypatch.setattr(app, "topic_ids", lambda *topics, seconds: dict.fromkeys(topics, "id"))
     hand = app.in_hand[SALES.topic]
-    hand.table, hand.topic_id = table, "id"
+    hand.table, hand.topic_id = ensure_table(open_catalog(settings), SALES), "id"
+    return app
+
+
+def test_a_second_rebalance_while_the_first_one_lands(
+    app: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The landing is not waited for any more, but goes on; where to read from is asked after it, not under it."""
+    hand = app.in_hand[SALES.topic]
+    table: Table = hand.table
     begun, go_on = threading.Event(), threading.Event()
     write = lander._write
 
@@ -65,3 +76,37 @@ def test_a_second_rebalance_while_the_first_one_lands(settings: Settings, monkey
     event = asyncio.run(rebalances())
     assert offsets(table) == list(range(10))
     assert event.acknowledged
+
+
+def test_a_commit_that_is_never_answered_is_not_healthy(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No failure comes of it that could be shown, and other topics may land meanwhile."""
+    app.health.patience_seconds = 0
+    monkeypatch.setattr(health, "IDLE_SECONDS", 1)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hang(*_: Any, **__: Any) -> Any:
+        begun.set()
+        assert go_on.wait(30)
+        raise LevainError("it was not answered", "")
+
+    monkeypatch.setattr(lander, "land", hang)
+    monkeypatch.setattr(app, "end", lambda reason: None)
+
+    async def lands() -> list[str | None]:
+        app.health.loop = asyncio.get_running_loop()
+        app.health.reader = SimpleNamespace(thread_loop=app.health.loop, idle=0.0)
+        app.in_hand[SALES.topic].take(Event(fetch(0, 10)))
+        landing = asyncio.create_task(app.land(*app.in_hand.values()))
+        await asyncio.to_thread(begun.wait, 30)
+        said = [await asyncio.to_thread(app.health.stuck)]
+        await asyncio.sleep(1.2)
+        said.append(await asyncio.to_thread(app.health.stuck))
+        go_on.set()
+        await landing
+        return [*said, await asyncio.to_thread(app.health.stuck)]
+
+    assert asyncio.run(lands()) == [
+        None,
+        "A commit of sales-events has been under way for 1 s: something does not answer.",
+        None,
+    ]
