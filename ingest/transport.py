@@ -13,6 +13,7 @@ Group offsets are still committed, after the table, for the tools that show a co
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from typing import Any, NoReturn, cast
@@ -111,6 +112,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             enable_auto_commit=False,
             partition_assignment_strategy=[RoundRobinPartitionAssignor],
             **_TIMES_EMBEDDED if self.app.cluster.pid else _TIMES,
+            # By itself it leaves the group, for good, when nothing was fetched for 5 minutes, as by a spare worker.
+            max_poll_interval_ms=math.inf,
             metadata_max_age_ms=METADATA_SECONDS * 1000,
             request_timeout_ms=REQUEST_SECONDS * 1000,
             fetch_max_bytes=FETCH_BYTES,
@@ -125,6 +128,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._next = {}
         self.app.metrics.revoked()
         await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        # A seek of the assignment before may have come in between; aiokafka has forgotten it, and reads from the
+        # group's offsets.
+        self._next = {}
+        await super().on_partitions_assigned(assigned, generation_id)
 
     async def _fetch_records(
         self,

@@ -34,6 +34,20 @@ def test_a_fetch_that_spans_a_rebalance_swallows_nothing(monkeypatch: pytest.Mon
     assert thread._next == {KEPT: 20}
 
 
+def test_an_assignment_forgets_what_was_sought_for_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = object.__new__(ConsumerThread)
+    thread._next = {KEPT: 10}
+    told: list[set[TP]] = []
+
+    async def tell(_: Any, assigned: set[TP], generation_id: int) -> None:
+        assert thread._next == {}, "before anybody may read"
+        told.append(assigned)
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "on_partitions_assigned", tell)
+    asyncio.run(thread.on_partitions_assigned({KEPT}, 1))
+    assert told == [{KEPT}]
+
+
 def test_a_fetch_that_spans_a_seek_swallows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """It began before, and its records follow what was read then, not what was sought since."""
     sought: list[tuple[TP, int]] = []
