@@ -177,8 +177,7 @@ def ensure_table(catalog: Catalog, contract: Contract) -> Table:
     except NoSuchTableError:
         with _asking(catalog, contract.table):
             table = _create(catalog, identifier)
-    expected = BRONZE_SCHEMA.column_names
-    if table.schema().column_names != expected:
+    if not is_bronze(table):
         raise LevainError(
             f"{NAMESPACE}.{contract.table} does not have the columns of a Bronze table: "
             f"{', '.join(table.schema().column_names)}.",
@@ -187,8 +186,13 @@ def ensure_table(catalog: Catalog, contract: Contract) -> Table:
     return table
 
 
+def is_bronze(table: Table) -> bool:
+    """Whether it has the columns of a Bronze table, and is not someone else's in that namespace."""
+    return table.schema().column_names == BRONZE_SCHEMA.column_names
+
+
 def bronze_names(catalog: Catalog) -> list[str]:
-    """Names of the Bronze tables, sorted."""
+    """Names of the tables where the Bronze tables are, sorted."""
     if not catalog.namespace_exists(NAMESPACE):
         return []
     return sorted(identifier[-1] for identifier in catalog.list_tables(NAMESPACE))
@@ -340,13 +344,13 @@ def _sql_uri(settings: Settings) -> str:
 def _shown(settings: Settings) -> str:
     """The catalog as it may be shown: `at postgresql://levain:***@host/db`, or its type where it has no address."""
     if settings.catalog_uri:
-        return f"at {_without_password(settings.catalog_uri.partition('?')[0])}"
+        return f"at {_without_password(settings.catalog_uri).partition('?')[0]}"
     return f"at sqlite:///{settings.catalog_file}" if settings.catalog_type == "sql" else settings.catalog_type
 
 
 def _without_password(text: str) -> str:
-    """`postgresql://user:secret@host/db` -> `postgresql://user:***@host/db`."""
-    return re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
+    """`postgresql://user:secret@host/db` -> `postgresql://user:***@host/db`, whatever characters the secret has."""
+    return re.sub(r"(://[^:/@\s]*):.*@", r"\1:***@", text, flags=re.DOTALL)
 
 
 def _without_secrets(text: str, settings: Settings) -> str:

@@ -22,7 +22,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -430,7 +430,8 @@ def remove_orphans(table: Table, settings: Settings, done: Done, *, now: datetim
             done.orphans.append(info.path)
             done.orphan_bytes += info.size
             if not dry_run:
-                files.delete_file(info.path)
+                with suppress(FileNotFoundError):  # another process was faster
+                    files.delete_file(info.path)
 
 
 def _reachable(table: Table) -> set[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from ingest.errors import LevainError
 
@@ -15,9 +15,9 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
 class Settings(BaseSettings):
-    """Settings read from the environment; each field is `LEVAIN_<FIELD>`."""
+    """Settings read from the environment; each field is `LEVAIN_<FIELD>`, and one that is empty is not set."""
 
-    model_config = SettingsConfigDict(env_prefix="LEVAIN_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="LEVAIN_", env_ignore_empty=True, extra="ignore")
 
     home: Path = Field(PROJECT_ROOT / ".levain", description="where all state lives")
 
@@ -120,6 +120,11 @@ def load_settings() -> Settings:
     """
     try:
         return Settings()
+    except SettingsError as error:  # the only one that is JSON; its text is not shown, for it holds secrets
+        raise LevainError(
+            "Settings cannot be used: LEVAIN_CATALOG_PROPERTIES is not JSON.",
+            'Write it as one object: {"name": "value"}.',
+        ) from error
     except ValidationError as error:
         wrong = "; ".join(
             f"LEVAIN_{'_'.join(str(part) for part in e['loc']).upper()}: {e['msg']}" for e in error.errors()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ingest.catalog import bronze_names, load_bronze, open_catalog
+from ingest.catalog import bronze_names, full_name, is_bronze, load_bronze, open_catalog
 from ingest.maintenance import Done
 from ingest.maintenance import maintain as maintain_table
 from ingest.settings import Settings
-from levain.terminal import progress, say, show_table
+from levain.terminal import progress, say, show_table, warn
 
 
 def run(settings: Settings, *, dry_run: bool) -> None:
@@ -25,7 +25,11 @@ def run(settings: Settings, *, dry_run: bool) -> None:
     with progress("Maintaining") as advance:
         for number, name in enumerate(names):
             advance(number, name, len(names))
-            done.append(maintain_table(load_bronze(catalog, name), settings, dry_run=dry_run))
+            table = load_bronze(catalog, name)
+            if is_bronze(table):
+                done.append(maintain_table(table, settings, dry_run=dry_run))
+            else:
+                warn(f"{full_name(table)} does not have the columns of a Bronze table: it is left alone.")
     columns = ["files", "replaced", "bytes", "by", "bytes ", "snapshots", "expired", "orphans removed", "bytes  "]
     show_table(
         "What would be done" if dry_run else "",

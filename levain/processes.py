@@ -106,8 +106,15 @@ def stop(process: PidFile, timeout: float) -> bool:
         if not gentle:
             _signal(process.pid, signal.SIGKILL)
             wait_gone(process, timeout)
-    process.path.unlink(missing_ok=True)
+    forget(process)
     return gentle
+
+
+def forget(process: PidFile) -> None:
+    """Remove its pid file, unless that is of another process by now."""
+    found = read(process.path)
+    if found is None or (found.pid, found.started) == (process.pid, process.started):
+        process.path.unlink(missing_ok=True)
 
 
 def wait_gone(process: PidFile, timeout: float) -> bool:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from ingest.catalog import BRONZE_SCHEMA, ensure_table, metadata_location, open_catalog, watermarks
 from ingest.contracts import contract_for
 from ingest.errors import LevainError
-from ingest.settings import Settings
+from ingest.settings import Settings, load_settings
 
 SALES = contract_for("sales-events")
 
@@ -75,8 +75,19 @@ def test_a_foreign_table_of_that_name_is_refused(settings: Settings) -> None:
         ({"catalog_uri": "sqlite:////no/such/folder/catalog.db"}, "/no/such/folder"),
         ({"catalog_type": "rest", "catalog_uri": "http://127.0.0.1:9/"}, "http://127.0.0.1:9/"),
         ({"catalog_uri": "postgresql://levain:secret@127.0.0.1:9/lake"}, "postgresql://levain:***@127.0.0.1:9/lake"),
+        ({"catalog_uri": "postgresql://levain:a secret@127.0.0.1:9/lake"}, "postgresql://levain:***@127.0.0.1:9/lake"),
+        ({"catalog_uri": "postgresql://levain:a?secret@127.0.0.1:9/lake"}, "postgresql://levain:***@127.0.0.1:9/lake"),
+        ({"catalog_uri": "postgresql://levain:secret?@127.0.0.1:9/lake"}, "postgresql://levain:***@127.0.0.1:9/lake"),
     ],
-    ids=["not a uri", "no such folder", "nobody listens", "password"],
+    ids=[
+        "not a uri",
+        "no such folder",
+        "nobody listens",
+        "password",
+        "with a space",
+        "with a ?",
+        "with a ? at its end",
+    ],
 )
 def test_a_catalog_that_cannot_be_opened_is_named(tmp_path: Path, options: dict[str, str], shown: str) -> None:
     settings = Settings(home=tmp_path, catalog_token=SecretStr("t0ken"), **options)  # type: ignore[arg-type]
@@ -87,6 +98,21 @@ def test_a_catalog_that_cannot_be_opened_is_named(tmp_path: Path, options: dict[
     assert "secret" not in str(caught.value)
     assert "t0ken" not in str(caught.value)
     assert "LEVAIN_CATALOG_URI" in caught.value.hint
+
+
+def test_properties_that_are_not_json_are_refused_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEVAIN_CATALOG_PROPERTIES", '{"s3.secret-access-key": "secret"')
+    with pytest.raises(LevainError, match="LEVAIN_CATALOG_PROPERTIES is not JSON") as caught:
+        load_settings()
+    assert '"secret"' not in str(caught.value)
+
+
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEVAIN_WEATHER_STORES", "")
+    monkeypatch.setenv("LEVAIN_DROPS_DIR", "")
+    settings = load_settings()
+    assert settings.weather_stores is None
+    assert settings.drops == settings.root / "drops"
 
 
 def test_a_home_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:

@@ -530,10 +530,12 @@ def test_the_command(table: Table, settings: Settings, monkeypatch: pytest.Monke
 
     monkeypatch.setenv("LEVAIN_HOME", str(settings.root))
     land_mixture(table, 12)
+    table.catalog.create_table("bronze.another", table.schema().select("topic", "offset"))
     dry = CliRunner().invoke(app, ["maintain", "--dry-run"])
     assert dry.exit_code == 0 and "What would be done" in dry.output and len(data_files(table.refresh())) == 12
     ran = CliRunner().invoke(app, ["maintain"])
     assert ran.exit_code == 0 and len(data_files(table.refresh())) == 1, ran.output
+    assert "bronze.another does not have the columns of a Bronze table: it is left alone" in ran.output
     (line,) = [line.split() for line in ran.output.splitlines() if "sales_events" in line]
     assert line[:3] == ["bronze.sales_events", "1", "12"] and line[4] == "1"
 

@@ -175,6 +175,42 @@ def test_messages_that_are_lost_with_the_broker_are_said(stack: Stack, capsys: p
     assert "12 messages have not landed in Bronze and are lost" in capsys.readouterr().err
 
 
+def test_down_stops_the_stack_also_when_the_catalog_is_away(
+    stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.up()
+    running = pids(stack)
+    away = LevainError("The catalog does not answer.", "Check it.")
+    monkeypatch.setattr("levain.stack.unlanded", lambda _: (_ for _ in ()).throw(away))
+    stack.down()
+    assert not any(map(processes.started, running))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Whether every message has landed in Bronze cannot be told" in said and "does not answer" in said
+
+
+def test_down_counts_the_embedded_brokers_messages_when_another_is_named_by_now(
+    stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack.up()
+    kill(pids(stack)[1])
+    publish(stack.settings, 12)
+    Stack(stack.settings.model_copy(update={"kafka_bootstrap": "127.0.0.1:9"})).down()
+    assert "12 messages have not landed in Bronze and are lost" in capsys.readouterr().err
+
+
+def test_the_pid_file_of_another_process_stays(tmp_path: Path) -> None:
+    """A command waits for a process in whose place another command has put its own."""
+    path = tmp_path / "worker.json"
+    log, environment = tmp_path / "log", dict(os.environ)
+    first = processes.start(["sleep", "0"], pid_file=path, log=log, environment=environment)
+    assert processes.wait_gone(first, 10)
+    second = processes.start(["sleep", "60"], pid_file=path, log=log, environment=environment)
+    processes.forget(first)
+    assert processes.read(path) == second
+    assert processes.stop(second, 10)
+    assert not path.exists()
+
+
 def test_an_alias_is_never_taken_twice(tmp_path: Path) -> None:
     stack = Stack(Settings(home=tmp_path / "home"))
     assert [stack._next_alias() for _ in range(3)] == ["embedded-1", "embedded-2", "embedded-3"]
