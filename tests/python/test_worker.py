@@ -99,8 +99,8 @@ def make_topics(broker: Broker, home: Path) -> None:
     kafka.create_topics(settings_for(broker, home), load_contracts().values())
 
 
-def produce(broker: Broker, topic: str, count: int, start: int = 0) -> None:
-    producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 5})
+def produce(broker: Broker, topic: str, count: int, start: int = 0, codec: str = "none") -> None:
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 5, "compression.type": codec})
     for n in range(start, start + count):
         producer.produce(topic, json.dumps({"n": n, "text": "x" * 100}), key=f"S{n % 30:03d}")
         producer.poll(0)
@@ -207,6 +207,16 @@ def test_every_kind_of_message_lands_as_it_is(apache_kafka: Broker, home: Path, 
     assert_exact(apache_kafka, home, SALES, CHANGES)
     assert b"\xff\xfe not UTF-8" in [value for _, value, _ in landed(home, SALES).values()]
     assert "Traceback" not in worker.output
+
+
+def test_every_compression_that_kafka_has(apache_kafka: Broker, home: Path, start: Callable[..., Worker]) -> None:
+    make_topics(apache_kafka, home)
+    for codec in ("gzip", "snappy", "lz4", "zstd"):
+        produce(apache_kafka, SALES, 300, codec=codec)
+    worker = start(apache_kafka)
+    wait_until_landed(apache_kafka, home, worker, SALES)
+    assert worker.stop() == 0, worker.output
+    assert_exact(apache_kafka, home, SALES)
 
 
 def test_what_is_in_hand_lands_before_a_sigterm_ends_it(
