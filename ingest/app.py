@@ -70,6 +70,8 @@ class InHand:
         self._turn = threading.Lock()  # two commits of this process at once would only be in each other's way
         self.commits = 0
         self._orphans_at: float | None = None
+        self.beginnings: dict[Partition, int] = {}
+        """Where partitions that had landed nothing were sought to."""
 
     def take(self, event: EventT[Any]) -> bool:
         """Add a fetch; True when that makes it enough for a commit."""
@@ -109,6 +111,7 @@ class InHand:
             return lander.land(
                 self.table,
                 fetches,
+                beginnings=self.beginnings,
                 accept_missing=self.app.settings.accept_missing,
                 topic_id=self.topic_id,
                 try_again=self._try_again,
@@ -281,6 +284,11 @@ class App(faust.App, LandingApp):
             found |= await asyncio.to_thread(hand.watermarks)
             self.health.failing.pop(topic, None)
         return found
+
+    def begins(self, beginnings: Mapping[Partition, int]) -> None:
+        """Note where partitions that have landed nothing are read from."""
+        for partition, offset in beginnings.items():
+            self.in_hand[partition[1]].beginnings[partition] = offset
 
     def end(self, reason: Exception) -> NoReturn:
         """Log the reason and end the process with exit code 1, at once.

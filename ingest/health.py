@@ -72,7 +72,7 @@ class Health:
 
     def __init__(self, patience_seconds: float) -> None:
         self.patience_seconds = patience_seconds
-        """How long a commit is tried."""
+        """How long Kafka or the catalog is asked."""
         self.failing: dict[str, str] = {}
         """Topic -> why its commit is being tried again."""
         self.under_way: dict[str, float] = {}
@@ -100,7 +100,8 @@ class Health:
         if self.reader.idle > IDLE_SECONDS and not self.failing:
             return f"Nothing has been asked of Kafka for {self.reader.idle:.0f} s."
         for what, began in self.under_way.copy().items():
-            if (seconds := time.monotonic() - began) > self.patience_seconds + IDLE_SECONDS:
+            # Each asks Kafka first, and then the catalog.
+            if (seconds := time.monotonic() - began) > 2 * self.patience_seconds + IDLE_SECONDS:
                 return f"{what} has been under way for {seconds:.0f} s: something does not answer."
         return None
 

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -167,6 +168,7 @@ def land(
     table: Table,
     fetches: Iterable[Fetch],
     *,
+    beginnings: Mapping[Partition, int] = MappingProxyType({}),
     accept_missing: bool = False,
     topic_id: str | None = None,
     try_again: TryAgain = lambda failure, seconds: seconds < 30,
@@ -177,6 +179,7 @@ def land(
         table: a Bronze table; it is refreshed as needed, and shows the commit afterwards.
         fetches: in order per partition, partitions interleaved as they came; they may overlap one another and
             what has landed.
+        beginnings: where partitions that have landed nothing were to be read from; of others: from anywhere.
         accept_missing: go on where offsets are missing between the table and a fetch.
         topic_id: of the one topic that the fetches are of; the commit notes it in the table. None: not known.
         try_again: asked before each further try.
@@ -210,7 +213,7 @@ def land(
             if has_landed(table, batch_id):
                 return landed
         _refuse_another_topic(table, fetches, topic_id)
-        todo = _trim(fetches, watermarks(table), accept_missing)
+        todo = _trim(fetches, {**beginnings, **watermarks(table)}, accept_missing)
         if not todo:
             return nothing
         if (ranges := _ranges(todo)) != landed.ranges:
@@ -272,7 +275,7 @@ _LAST_TIMESTAMP = 253_402_300_799_999
 
 
 def _trim(fetches: Sequence[Fetch], reached: Mapping[Partition, int], accept_missing: bool) -> list[Fetch]:
-    """What of the fetches lies above the watermarks, and of each offset the first copy only."""
+    """What of the fetches lies at or above what was reached, and of each offset the first copy only."""
     reached = dict(reached)
     todo = []
     for fetch in fetches:

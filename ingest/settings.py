@@ -52,7 +52,9 @@ class Settings(BaseSettings):
     accept_missing: bool = Field(False, description="land on where Kafka has removed messages that never landed")
     commit_every_seconds: float = Field(2.0, gt=0)
     commit_every_bytes: int = Field(32 * 1024 * 1024, gt=0)
-    commit_patience_seconds: float = Field(300.0, ge=0, description="how long a commit that fails is tried again")
+    commit_patience_seconds: float = Field(
+        300.0, ge=0, le=3600, description="how long a commit that fails is tried again"
+    )
 
     metrics_host: str = Field("127.0.0.1", description="address the worker serves its metrics and health on")
     metrics_port: int | None = Field(None, ge=0, le=65535, description="0: any free port; unset: see `health.serve`")

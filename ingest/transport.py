@@ -26,6 +26,7 @@ from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport import drivers
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage
+from mode import Service
 
 from ingest.catalog import Partition
 from ingest.errors import LevainError
@@ -82,6 +83,10 @@ class LandingApp(AppT):
         """Where each table ends, once all that is in hand has landed."""
         raise NotImplementedError
 
+    def begins(self, beginnings: Mapping[Partition, int]) -> None:
+        """Where partitions that have landed nothing are read from."""
+        raise NotImplementedError
+
     def end(self, reason: Exception) -> NoReturn:
         """End the process: nothing that follows a failure here could be trusted."""
         raise NotImplementedError
@@ -123,6 +128,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             fetch_max_wait_ms=FETCH_WAIT_MS,
             **driver.credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
         )
+
+    @Service.task
+    async def _watch_the_group(self) -> None:
+        """End when aiokafka cannot be in its group any more: it says so only to who asks for messages its own way."""
+        while not self.should_stop:
+            await self.sleep(1.0)
+            try:
+                if self._consumer is not None:
+                    self._consumer._coordinator.check_errors()
+            except Exception as error:
+                self.app.end(
+                    LevainError(
+                        f"This worker cannot be in the group {self.app.conf.id}: {error!r}.",
+                        "Check the broker's log and its `group.*` settings, and the rights on that group.",
+                    )
+                )
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         self._next = {}
@@ -252,20 +273,17 @@ class Consumer(driver.Consumer):
         """Called by Faust after every rebalance, before anything is read: start where each table ends."""
         try:
             watermarks = await self.app.watermarks()
-            assigned = self.assignment()
-            beginnings = await self.earliest_offsets(*assigned) if assigned else {}
-            offsets = {tp: self._start(tp, watermarks, beginnings[tp]) for tp in assigned}
+            places = {tp: self._thread.partition(tp) for tp in self.assignment()}
+            offsets = {tp: watermarks[place] for tp, place in places.items() if place in watermarks}
+            # Only of these: one partition that nobody leads would hold up the answer for all.
+            if new := places.keys() - offsets.keys():
+                beginnings = await self.earliest_offsets(*new)
+                self.app.begins({places[tp]: beginnings[tp] for tp in new})
+                offsets |= beginnings
         except Exception as error:
             self.app.end(error)
         self._read_offset.update(offsets)
         await self._thread.call_thread(self._thread.seek_to, offsets)
-
-    def _start(self, tp: TP, watermarks: Mapping[Partition, int], beginning: int) -> int:
-        partition = self._thread.partition(tp)
-        offset = watermarks.get(partition, beginning)
-        if offset < beginning and not self.app.accept_missing:
-            raise missing(partition, offset, beginning)
-        return max(offset, beginning)
 
     def _new_offset(self, tp: TP) -> int | None:
         """The group offset to commit: past the last fetch that was acknowledged.

@@ -252,6 +252,20 @@ def test_the_disk_is_full(apache_kafka: Broker, home: Path, start: Callable[...,
     assert "Traceback" not in worker.output
 
 
+def test_a_group_that_refuses_the_worker(tmp_path: Path, home: Path, start: Callable[..., Worker]) -> None:
+    """A session time-out that the broker does not allow; aiokafka would wait for somebody to look."""
+    server = ApacheKafka(tmp_path, properties={"group.min.session.timeout.ms": 10_000})
+    try:
+        broker = server.start()
+        make_topics(broker, home)
+        worker = start(broker)
+        assert worker.wait() == 1
+        assert "This worker cannot be in the group" in worker.output and "InvalidSessionTimeout" in worker.output
+        assert "Traceback" not in worker.output
+    finally:
+        server.kill()
+
+
 @pytest.mark.full
 def test_kafka_goes_away_and_comes_back(tmp_path: Path, home: Path, start: Callable[..., Worker]) -> None:
     """What was in hand when it went lands when it is back; ordered to stop without it, the worker stops."""

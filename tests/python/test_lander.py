@@ -177,7 +177,16 @@ def test_missing_offsets_stop_with_their_exact_range(table: Table) -> None:
 
 
 def test_a_new_partition_may_start_anywhere(table: Table) -> None:
-    assert land(table, [fetch(700, 710)]).ranges == [Range(P0, 700, 710)]
+    assert land(table, [fetch(700, 710)], beginnings={P0: 700}).ranges == [Range(P0, 700, 710)]
+    assert land(table, [fetch(5, 8, P1)]).ranges == [Range(P1, 5, 8)]
+
+
+def test_a_new_partition_starts_where_it_was_to_be_read_from(table: Table) -> None:
+    with pytest.raises(LevainError, match="Offsets 0 to 9 of sales-events, partition 0"):
+        land(table, [fetch(10, 20)], beginnings={P0: 0})
+    land(table, [fetch(0, 20)], beginnings={P0: 0})
+    land(table, [fetch(20, 30)], beginnings={P0: 0})
+    assert offsets(table) == list(range(30))
 
 
 # What happens when a commit goes wrong
