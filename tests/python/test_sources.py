@@ -220,6 +220,9 @@ def test_whatever_stands_before_it_a_good_line_is_read(garbage: bytes, more: byt
         ("2026-01-31/2026-01-31", DAY),
         ("stores.csv", None),
         ("stores-2026-02-30.csv", None),
+        ("stores-1900-01-01.csv", date(1900, 1, 1)),
+        ("stores-0001-01-01.csv", None),
+        ("18991231.csv", None),
         ("stores-2026-01-31-to-2026-02-01.csv", None),
         ("stores-20260131123000.csv", None),
     ],
@@ -488,6 +491,7 @@ def test_a_file_that_changes_or_vanishes_while_it_is_read_is_left_for_later(tmp_
     ("name", "content", "says"),
     [
         ("stores.csv", HEADER + ROW, "does not say of which day it is"),
+        ("stores-0001-01-01.csv", HEADER + ROW, "does not say of which day it is"),
         ("stores-2026-01-30.csv", "", "it is empty"),
         ("stores-2026-01-30.csv", ROW, "is no header"),
         ("stores-2026-01-30.csv", "name,city\nBastille,Paris\n", "no column store_id"),
