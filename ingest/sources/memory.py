@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What tells at a glance that a file has not changed: inode, bytes, time of its last change (ns)."""
+    """What tells at a glance that a file has not changed: inode, bytes, time of its last change (ns).
+
+    The last change of the inode (ns) is part of it, as `touch -d` sets the other time, and may hide a correction. A line
+    that was noted without it fits no file: that is read once more, and known by its SHA-256.
+    """
 
     inode: int
     size: int
     changed: int
+    inode_changed: int = 0
 
     @classmethod
     def of(cls, stat: os.stat_result) -> Stamp:
-        return cls(stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        return cls(stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 class Memory:
@@ -65,7 +70,7 @@ class Memory:
     def remember(self, topic: str, file: str, stamp: Stamp, sha256: str, counts: dict[str, Any]) -> None:
         """Note that a file is done; on disk when this returns."""
         place = {"cluster": self.cluster, "topic": topic, "file": file, "sha256": sha256}
-        facts = {**place, "stamp": [stamp.inode, stamp.size, stamp.changed], **counts}
+        facts = {**place, "stamp": astuple(stamp), **counts}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a") as out:
             out.write("\n" * self._cut_short + json.dumps(facts) + "\n")

@@ -434,6 +434,28 @@ def test_a_file_replaced_by_another_is_published_anew(folder: Folder) -> None:
     assert len({header(message, "sha256") for message in folder.published()}) == 2
 
 
+def test_a_correction_of_equal_size_with_the_time_set_back_is_published(folder: Folder) -> None:
+    path = folder.drop("stores-2026-01-31.csv", HEADER + ROW)
+    for size in ("118", "120"):
+        path.write_text(HEADER + ROW.replace("118", size))
+        os.utime(path, (time.time() // 86_400 * 86_400,) * 2)
+        folder.once()
+    assert [body(message)["size_m2"] for message in folder.published()] == [118, 120]
+
+
+def test_a_note_without_the_inodes_time_keeps_the_file_from_being_published_again(folder: Folder) -> None:
+    path = folder.drop("stores-2026-01-31.csv", HEADER + ROW)
+    folder.once()
+    notes = folder.settings.run_dir / "drops.jsonl"
+    note = json.loads(notes.read_text())
+    assert note["stamp"] == [path.stat().st_ino, path.stat().st_size, path.stat().st_mtime_ns, path.stat().st_ctime_ns]
+    notes.write_text(json.dumps({**note, "stamp": note["stamp"][:3]}) + "\n")
+    for _ in range(2):
+        folder.once()
+    assert len(folder.published()) == 1
+    assert [len(json.loads(line)["stamp"]) for line in notes.read_text().splitlines()] == [3, 4]
+
+
 def test_a_file_that_is_not_whole_is_not_read(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
     folder.stores.mkdir(parents=True)
     for name in (".stores-2026-01-31.csv", "~stores-2026-01-31.csv", "stores-2026-01-31.csv.part"):
