@@ -177,7 +177,7 @@ class Drops:
         Raises:
             Refused: it is no extract, or cannot be read.
             Changed: it is not what it was when it was found.
-            LevainError: Kafka did not take all of it.
+            LevainError: Kafka did not take all of it, or that it did cannot be noted.
         """
         topic, day = drop.contract.topic, _date_of(drop)
         with _copied(drop, digest := extracts.digest(day), self.settings.run_dir) as copy:
@@ -223,12 +223,18 @@ class Drops:
         """The files that could be extracts, except those that are named as unfinished.
 
         Raises:
-            LevainError: a folder cannot be read.
+            LevainError: a folder cannot be made or read.
         """
         if self.settings.drops_dir is None:
             # A folder that was named has to be there: a disk that is not mounted must not look like an empty one.
-            for topic in self.topics:
-                (self.folder / topic).mkdir(parents=True, exist_ok=True)
+            try:
+                for topic in self.topics:
+                    (self.folder / topic).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise LevainError(
+                    f"The drop folder {self.folder} cannot be made: {error.strerror}.",
+                    "Free some disk space or give rights; LEVAIN_DROPS_DIR says where it is.",
+                ) from error
         for path, about in _listed(self.folder):
             if not stat.S_ISDIR(about.st_mode):
                 self._say_once(f"{path.name} is not taken: it belongs into a folder named {' or '.join(self.topics)}")
@@ -317,8 +323,9 @@ def _copied(drop: Drop, digest: extracts.Digest, folder: Path) -> Iterator[IO[by
         Unreadable: it cannot be read or copied.
         Changed: it is not what it was when it was found, or was written to meanwhile.
     """
-    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(folder)) as copy:
-        try:
+    try:
+        # A full disk may be told only when the copy is turned back or closed.
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(folder)) as copy:
             with drop.path.open("rb") as file:
                 size = 0
                 while size <= drop.stamp.size and (chunk := file.read(_COPIED_AT_ONCE)):
@@ -327,15 +334,15 @@ def _copied(drop: Drop, digest: extracts.Digest, folder: Path) -> Iterator[IO[by
                     copy.write(chunk)
                 if not drop.stamp == Stamp.of(os.fstat(file.fileno())) == Stamp.of(drop.path.stat()):
                     raise Changed
-        except FileNotFoundError:
-            raise Changed from None
-        except OSError as error:
-            raise Unreadable(
-                f"{drop.place} was not taken, it cannot be copied into {folder}: {error.strerror}.",
-                "Give rights to read it, or free some disk space.",
-            ) from error
-        copy.seek(0)
-        yield copy
+            copy.seek(0)
+            yield copy
+    except FileNotFoundError:
+        raise Changed from None
+    except OSError as error:
+        raise Unreadable(
+            f"{drop.place} was not taken, it cannot be copied into {folder}: {error.strerror}.",
+            "Give rights to read it, or free some disk space.",
+        ) from error
 
 
 def _check_header(contract: Contract, lines: CsvLines) -> None:

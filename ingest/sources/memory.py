@@ -11,13 +11,15 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+from ingest.errors import LevainError
+
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
     """What tells at a glance that a file has not changed: inode, bytes, time of its last change (ns).
 
-    The last change of the inode (ns) is part of it, as `touch -d` sets the other time, and may hide a correction. A line
-    that was noted without it fits no file: that is read once more, and known by its SHA-256.
+    The last change of the inode (ns) is part of it: `touch -d` sets the other time, which may hide a correction. A note
+    of before it was part fits no file: that is read once more, and known by its SHA-256.
     """
 
     inode: int
@@ -55,7 +57,9 @@ class Memory:
                 done = json.loads(line)
                 stamp = Stamp(*done["stamp"])
                 if done["cluster"] == cluster:
-                    self._take_in(str(done["topic"]), str(done["file"]), stamp, str(done["sha256"]))
+                    topic, file = str(done["topic"]), str(done["file"])
+                    self._stamps[topic, file] = stamp
+                    self._names.setdefault((topic, str(done["sha256"])), file)
             except (ValueError, TypeError, KeyError):
                 continue
 
@@ -68,17 +72,26 @@ class Memory:
         return self._names.get((topic, sha256))
 
     def remember(self, topic: str, file: str, stamp: Stamp, sha256: str, counts: dict[str, Any]) -> None:
-        """Note that a file is done; on disk when this returns."""
+        """Note that a file is done; on disk when this returns.
+
+        Raises:
+            LevainError: it cannot be written. The extract is known by its SHA-256 all the same, so that the next try
+                does not publish it again.
+        """
+        self._names.setdefault((topic, sha256), file)
         place = {"cluster": self.cluster, "topic": topic, "file": file, "sha256": sha256}
         facts = {**place, "stamp": astuple(stamp), **counts}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a") as out:
-            out.write("\n" * self._cut_short + json.dumps(facts) + "\n")
-            out.flush()
-            os.fsync(out.fileno())
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a") as out:
+                out.write("\n" * self._cut_short + json.dumps(facts) + "\n")
+                out.flush()
+                os.fsync(out.fileno())
+        except OSError as error:
+            self._cut_short = True
+            raise LevainError(
+                f"{topic}/{file} is published, but that cannot be noted in {self._path}: {error.strerror}.",
+                "Free some disk space or give rights; a restart before that publishes it again, as duplicates.",
+            ) from error
         self._cut_short = False
-        self._take_in(topic, file, stamp, sha256)
-
-    def _take_in(self, topic: str, file: str, stamp: Stamp, sha256: str) -> None:
         self._stamps[topic, file] = stamp
-        self._names.setdefault((topic, sha256), file)

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -41,7 +42,7 @@ from ingest.jsontext import JsonText, json_object
 from ingest.settings import Settings
 from ingest.sources import extracts, openmeteo, weather
 from ingest.sources.csvlines import LONGEST, BadLine, CsvLines, NoHeader, Row
-from ingest.sources.drops import Changed, Drop, Drops, _copied, _received
+from ingest.sources.drops import Changed, Drop, Drops, Unreadable, _copied, _received
 from ingest.sources.memory import Memory, Stamp
 from ingest.sources.openmeteo import CONDITIONS, OpenMeteo, Place, Reading
 from ingest.sources.weather import Weather
@@ -278,6 +279,17 @@ def test_an_extract_was_received_when_its_file_was_written(written: str, receive
 
 
 # Drops, published to a broker
+
+
+@contextmanager
+def files_end_at(size: int) -> Iterator[None]:
+    """No file of this process can grow beyond so many bytes: as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture(scope="module")
@@ -556,6 +568,56 @@ def test_a_file_that_cannot_be_read_is_named_and_read_when_it_can(
     assert len([text for text in caplog.messages if "cannot be copied" in text and "Permission denied" in text]) == 1
     drops._round(stop)
     assert len(folder.published()) == 1
+
+
+def test_a_full_disk_ends_nothing_and_publishes_nothing_twice(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+    folder.drop("stores-2026-01-31.csv", HEADER + ROW)
+    drops, notes = Drops(folder.settings), folder.settings.run_dir / "drops.jsonl"
+    folder.settings.run_dir.mkdir(parents=True)
+    drops._remembered()
+    notes.symlink_to("/dev/full")
+    with watching(drops):
+        said = f"stores-2026-01-31.csv is published, but that cannot be noted in {notes}: No space left on device"
+        wait_for(lambda: caplog.text.count(said) >= 2)
+        notes.unlink()
+        folder.drop("stores-2026-02-01.csv", HEADER + ROW)
+        wait_for(lambda: len(folder.published()) == 2)
+        wait_for(lambda: notes.read_text().count('"file"') == 2)
+    assert "Free some disk space" in caplog.text
+    folder.once()
+    assert len(folder.published()) == 2
+
+
+def test_a_note_that_was_cut_short_by_a_full_disk_costs_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "drops.jsonl"
+    memory = Memory(path, "one")
+    memory.remember("t", "a.csv", Stamp(1, 2, 3), "f00", {})
+    with files_end_at(path.stat().st_size + 10), pytest.raises(LevainError, match=r"t/b\.csv is published, but"):
+        memory.remember("t", "b.csv", Stamp(1, 2, 3), "f01", {})
+    assert memory.name_of("t", "f01") == "b.csv" and not memory.knows("t", "b.csv", Stamp(1, 2, 3))
+    memory.remember("t", "c.csv", Stamp(1, 2, 3), "f02", {})
+    again = Memory(path, "one")
+    assert [again.name_of("t", each) for each in ("f00", "f01", "f02")] == ["a.csv", None, "c.csv"]
+
+
+@pytest.mark.parametrize("rows", [30, 20_000], ids=["told-at-the-end", "told-at-once"])
+def test_a_copy_that_a_full_disk_cuts_short_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr("ingest.sources.drops._IN_MEMORY", 10)
+    path = tmp_path / "stores-2026-01-31.csv"
+    path.write_text(HEADER + ROW * rows)
+    drop = Drop(contract_for("store-extracts"), path, Stamp.of(path.stat()))
+    full = pytest.raises(Unreadable, match=r"cannot be copied into .*: File too large")
+    with files_end_at(1000), full, _copied(drop, extracts.digest(DAY), tmp_path):
+        pytest.fail("it was taken")
+
+
+def test_a_drop_folder_that_cannot_be_made_is_said(folder: Folder) -> None:
+    folder.settings.drops.mkdir(parents=True)
+    folder.stores.touch()
+    with pytest.raises(LevainError, match=r"The drop folder .* cannot be made: File exists"):
+        folder.once()
 
 
 def test_only_header_is_an_extract_without_rows(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
