@@ -14,7 +14,7 @@ import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -105,6 +105,7 @@ class Drops:
         self._memory: Memory | None = None
         self._seen: dict[Path, Stamp] = {}
         self._refused: dict[Path, tuple[Stamp, Refused]] = {}
+        self._unseeable: list[LevainError] = []
         self._said: set[str] = set()
 
     def once(self, stop: threading.Event) -> None:
@@ -118,7 +119,7 @@ class Drops:
             if found and not stop.wait(self.settings.drops_settle_seconds):
                 for drop in self._round(stop):
                     log.info("%s may still be written to: left for the next time", drop.place)
-            failed = [refused for _, refused in self._refused.values()]
+            failed = [*self._unseeable, *(refused for _, refused in self._refused.values())]
             if failed:
                 more = f" So could {len(failed) - 1} more, see above." if len(failed) > 1 else ""
                 raise LevainError(failed[0].message + more, failed[0].hint)
@@ -222,6 +223,8 @@ class Drops:
     def _found(self) -> Iterator[Drop]:
         """The files that could be extracts, except those that are named as unfinished.
 
+        What there is no telling of whether it is one, such as a link that leads to itself, is said and left out.
+
         Raises:
             LevainError: a folder cannot be made or read.
         """
@@ -235,7 +238,8 @@ class Drops:
                     f"The drop folder {self.folder} cannot be made: {error.strerror}.",
                     "Free some disk space or give rights; LEVAIN_DROPS_DIR says where it is.",
                 ) from error
-        for path, about in _listed(self.folder):
+        self._unseeable = []
+        for path, about in self._listed(self.folder):
             if not stat.S_ISDIR(about.st_mode):
                 self._say_once(f"{path.name} is not taken: it belongs into a folder named {' or '.join(self.topics)}")
             elif path.name not in self.topics:
@@ -244,11 +248,38 @@ class Drops:
                 yield from self._files(self.topics[path.name], path)
 
     def _files(self, contract: Contract, folder: Path) -> Iterator[Drop]:
-        for path, about in _listed(folder):
+        for path, about in self._listed(folder):
             if stat.S_ISREG(about.st_mode) and path.suffix.lower() == ".csv":
                 yield Drop(contract, path, Stamp.of(about))
             elif not stat.S_ISDIR(about.st_mode):
                 self._say_once(f"{contract.topic}/{path.name} is not taken: only files named *.csv are")
+
+    def _listed(self, folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+        """What is in a folder, without hidden names and editors' copies; what goes while it is read is left out.
+
+        Raises:
+            LevainError: it cannot be read.
+        """
+        try:
+            paths = sorted(folder.iterdir())
+        except OSError as error:
+            raise LevainError(
+                f"The drop folder {folder} cannot be read: {error.strerror}.",
+                "Make it or give rights to it; LEVAIN_DROPS_DIR says where it is.",
+            ) from error
+        for path in paths:
+            if path.name.startswith((".", "~")):
+                continue
+            try:
+                about = path.stat()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                hint = "Remove it, or give rights to what it leads to."
+                self._unseeable.append(LevainError(f"{path} was not taken: {error.strerror}.", hint))
+                self._say_once(f"{path} was not taken: {error.strerror}. {hint}")
+                continue
+            yield path, about
 
     def _say_once(self, text: str) -> None:
         if text not in self._said:
@@ -283,26 +314,6 @@ class Drops:
                     "Let it, or stop it first.",
                 ) from None
             yield
-
-
-def _listed(folder: Path) -> list[tuple[Path, os.stat_result]]:
-    """What is in a folder, without hidden names and editors' copies; what goes while it is read is left out.
-
-    Raises:
-        LevainError: it cannot be read.
-    """
-    found = []
-    try:
-        for path in sorted(folder.iterdir()):
-            if not path.name.startswith((".", "~")):
-                with suppress(FileNotFoundError):
-                    found.append((path, path.stat()))
-    except OSError as error:
-        raise LevainError(
-            f"The drop folder {folder} cannot be read: {error.strerror}.",
-            "Make it or give rights to it; LEVAIN_DROPS_DIR says where it is.",
-        ) from error
-    return found
 
 
 def _date_of(drop: Drop) -> date:

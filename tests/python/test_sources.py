@@ -570,6 +570,25 @@ def test_a_file_that_cannot_be_read_is_named_and_read_when_it_can(
     assert len(folder.published()) == 1
 
 
+def test_a_link_that_leads_nowhere_is_named_once_and_the_others_are_taken(
+    folder: Folder, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder.drop("stores-2026-01-31.csv", HEADER + ROW)
+    loops = [folder.stores / "stores-2026-01-30.csv", folder.settings.drops / "old"]
+    for loop in loops:
+        loop.symlink_to(loop)
+    drops, stop = Drops(folder.settings), threading.Event()
+    for _ in range(3):
+        with pytest.raises(LevainError, match="was not taken: Too many levels of symbolic links") as refused:
+            drops.once(stop)
+        assert "1 more" in refused.value.message and refused.value.hint
+    assert len(folder.published()) == 1
+    assert [caplog.text.count(f"{loop} was not taken") for loop in loops] == [1, 1]
+    for loop in loops:
+        loop.unlink()
+    drops.once(stop)
+
+
 def test_a_full_disk_ends_nothing_and_publishes_nothing_twice(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
     folder.drop("stores-2026-01-31.csv", HEADER + ROW)
     drops, notes = Drops(folder.settings), folder.settings.run_dir / "drops.jsonl"
