@@ -145,7 +145,11 @@ class Drops:
                     delay = self.settings.drops_settle_seconds
 
     def _round(self, stop: threading.Event) -> list[Drop]:
-        """Publish what is whole; returns the files that may not be."""
+        """Publish what is whole; returns the files that may not be.
+
+        Raises:
+            LevainError: the folder or Kafka cannot be reached, or a topic failed: the files of the others were taken.
+        """
         memory = self._remembered()
         found = [drop for drop in self._found() if not memory.knows(drop.contract.topic, drop.name, drop.stamp)]
         whole = [drop for drop in found if self._seen.get(drop.path) == drop.stamp]
@@ -157,20 +161,41 @@ class Drops:
         }
         settling = [drop for drop in found if drop not in whole]
         whole = [drop for drop in whole if isinstance(self._refused.get(drop.path, (0, None))[1], Unreadable | None)]
-        if whole and not stop.is_set():
-            with Publisher(self.settings, sorted({drop.contract.topic for drop in whole})) as publisher:
-                for drop in sorted(whole, key=lambda drop: drop.order):
-                    try:
-                        self._take(drop, memory, publisher, stop)
-                    except Refused as refused:
-                        if drop.path not in self._refused:
-                            log.warning("%s %s", refused.message, refused.hint)
-                        self._refused[drop.path] = drop.stamp, refused
-                    except Changed:
-                        settling.append(drop)
-                    if stop.is_set():
-                        break
+        failed: dict[str, LevainError] = {}
+        for topic in self.topics:
+            drops = sorted((drop for drop in whole if drop.contract.topic == topic), key=lambda drop: drop.order)
+            if drops and not stop.is_set():
+                try:
+                    settling += self._take_all(topic, drops, memory, stop)
+                except LevainError as error:
+                    failed[error.message] = error
+        if failed:
+            first, *others = failed.values()
+            for other in others:
+                log.warning("%s %s", other.message, other.hint)
+            raise first
         return settling
+
+    def _take_all(self, topic: str, drops: list[Drop], memory: Memory, stop: threading.Event) -> list[Drop]:
+        """Publish the files of a topic in their order; returns those that changed meanwhile.
+
+        Raises:
+            LevainError: the topic does not exist, Kafka did not take all, or that it did cannot be noted.
+        """
+        changed = []
+        with Publisher(self.settings, [topic]) as publisher:
+            for drop in drops:
+                try:
+                    self._take(drop, memory, publisher, stop)
+                except Refused as refused:
+                    if drop.path not in self._refused:
+                        log.warning("%s %s", refused.message, refused.hint)
+                    self._refused[drop.path] = drop.stamp, refused
+                except Changed:
+                    changed.append(drop)
+                if stop.is_set():
+                    break
+        return changed
 
     def _take(self, drop: Drop, memory: Memory, publisher: Publisher, stop: threading.Event) -> None:
         """Publish a file's lines and remember it.

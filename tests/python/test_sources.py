@@ -712,6 +712,25 @@ def test_a_watched_folder_waits_for_kafka(
             wait_for(lambda: len(folder.published()) == 2)
 
 
+def test_a_topic_that_is_missing_does_not_hold_up_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    contracts = {topic: contract_for(topic) for topic in ("equipment-extracts", "store-extracts")}
+    with kafka_broker.embedded(tmp_path) as running:
+        settings = Settings(home=tmp_path / "home", kafka_bootstrap=running.bootstrap, drops_settle_seconds=0.1)
+        folder = Folder(settings, {(topic, number): 0 for topic in contracts for number in range(3)})
+        kafka.create_topics(settings, [contracts["store-extracts"]])
+        folder.drop("stores-2026-01-31.csv", HEADER + ROW)
+        folder.drop("equipment-2026-01-30.csv", "equipment_id,store_id\nE001,S001\n", "equipment-extracts")
+        with pytest.raises(LevainError, match=r"no topic equipment-extracts\."):
+            folder.once()
+        assert len(folder.published()) == 1
+        with watching(Drops(settings)):
+            wait_for(lambda: "no topic equipment-extracts" in caplog.text)
+            folder.drop("stores-2026-02-01.csv", HEADER + ROW)
+            wait_for(lambda: len(folder.published()) == 2)
+            kafka.create_topics(settings, contracts.values())
+            wait_for(lambda: len(folder.published("equipment-extracts")) == 1)
+
+
 # The weather
 
 
