@@ -38,7 +38,8 @@ class Backoff:
     def failed(self) -> float:
         """Seconds until the next try."""
         self._failures += 1
-        return min(2.0 ** (self._failures - 1), LONGEST_WAIT) * random.uniform(0.5, 1)  # noqa: S311 - no secret
+        doubled = 2.0 ** min(self._failures - 1, 10)  # a float overflows after a thousand failures
+        return min(doubled, LONGEST_WAIT) * random.uniform(0.5, 1)  # noqa: S311 - no secret
 
     def worked(self) -> None:
         """Begin anew with the next failure."""

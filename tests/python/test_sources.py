@@ -45,6 +45,7 @@ from ingest.sources.csvlines import LONGEST, BadLine, CsvLines, NoHeader, Row
 from ingest.sources.drops import Changed, Drop, Drops, Unreadable, _copied, _received
 from ingest.sources.memory import Memory, Stamp
 from ingest.sources.openmeteo import CONDITIONS, OpenMeteo, Place, Reading
+from ingest.sources.service import LONGEST_WAIT, Backoff
 from ingest.sources.weather import Weather
 from levain.stack import Stack, unlanded
 
@@ -732,6 +733,14 @@ def test_a_topic_that_is_missing_does_not_hold_up_the_others(tmp_path: Path, cap
 
 
 # The weather
+
+
+def test_waits_double_up_to_the_longest_and_stay_there() -> None:
+    backoff = Backoff()
+    for longest in [1, 2, 4, 8, 16, 32] + [LONGEST_WAIT] * 2000:
+        assert longest / 2 <= backoff.failed() <= longest
+    backoff.worked()
+    assert backoff.failed() <= 1
 
 
 class Api(ThreadingHTTPServer):
