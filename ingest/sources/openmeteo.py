@@ -81,6 +81,7 @@ MOST_PLACES = 100
 LONGEST_PAUSE = 120.0
 """Seconds that a request waits because the API asks for it; where it asks for more, the request has failed."""
 
+_LONGEST_LATER = 86_400.0
 _MOST_BYTES = 4 * 1024 * 1024
 _UNITS = {"temperature_unit": "celsius", "wind_speed_unit": "kmh", "precipitation_unit": "mm"}
 
@@ -274,13 +275,15 @@ def _log_try(state: RetryCallState) -> None:
 
 
 def _retry_after(text: str) -> float:
-    """Seconds of a header `Retry-After`: a number, or the date until which to wait; 0 if it is neither."""
-    if text.strip().isdecimal():
-        return float(text)
+    """Seconds of a header `Retry-After`, at most a day: a number, or the date until which to wait; 0 if it is neither."""
     try:
-        return max(0.0, (utc(parsedate_to_datetime(text)) - datetime.now(UTC)).total_seconds())
-    except ValueError:
+        if text.strip().isdecimal():
+            seconds = float(text)
+        else:
+            seconds = (utc(parsedate_to_datetime(text)) - datetime.now(UTC)).total_seconds()
+    except (ValueError, OverflowError):
         return 0.0
+    return min(max(0.0, seconds), _LONGEST_LATER)
 
 
 def _reason(body: bytes) -> str:

@@ -913,6 +913,22 @@ def test_retry_after_is_honoured(api: Api, settings: Settings) -> None:
     assert later_error.value.seconds == 86400 and len(api.asked) == 5
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1769861700000", 86_400.0),
+        ("9" * 400, 86_400.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400.0),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", 0.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ("Mon, 01 Jan 2026 00:00:00 +99999999999999", 0.0),
+        ("soon", 0.0),
+    ],
+)
+def test_retry_after_is_at_most_a_day(text: str, seconds: float) -> None:
+    assert openmeteo._retry_after(text) == seconds
+
+
 def test_tries_end_and_back_off(api: Api, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     api.next = [status(500)] * 3
     with pytest.raises(LevainError, match=r"/v1/forecast fails: HTTP 500") as failed:
