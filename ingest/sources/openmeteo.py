@@ -82,6 +82,7 @@ LONGEST_PAUSE = 120.0
 """Seconds that a request waits because the API asks for it; where it asks for more, the request has failed."""
 
 _LONGEST_LATER = 86_400.0
+_LONGEST_VALUE = 100
 _MOST_BYTES = 4 * 1024 * 1024
 _UNITS = {"temperature_unit": "celsius", "wind_speed_unit": "kmh", "precipitation_unit": "mm"}
 
@@ -234,6 +235,8 @@ class OpenMeteo:
                     self._malformed(f"place {number + 1} has no {name}")
                 if units.get(name) != unit:
                     self._malformed(f"{name} of place {number + 1} is in {units.get(name)!r}, not in {unit}")
+                if not _fit(current[name]):
+                    self._malformed(f"{name} of place {number + 1} is no weather: {current[name]!r:.80}")
                 values[field] = current[name]
             values["condition"] = condition(values["condition"])
             return Reading(self._time(number, entry, current.get("time")), values)
@@ -263,6 +266,16 @@ def condition(code: Any) -> Any:
     return code
 
 
+def _fit(value: Any) -> bool:
+    """Whether an event can hold it: null, a number or a short text. What is odd among these its verdict names."""
+    if not isinstance(value, int | Decimal | str | None) or isinstance(value, bool):
+        return False
+    try:
+        return len(str(value).encode()) <= _LONGEST_VALUE
+    except UnicodeEncodeError:  # JSON can escape half a surrogate pair
+        return False
+
+
 def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = error.seconds if isinstance(error, _Again) else 0.0
@@ -275,7 +288,7 @@ def _log_try(state: RetryCallState) -> None:
 
 
 def _retry_after(text: str) -> float:
-    """Seconds of a header `Retry-After`, at most a day: a number, or the date until which to wait; 0 if it is neither."""
+    """Seconds of a header `Retry-After`: a number, or the date until which to wait. At most a day; 0: neither."""
     try:
         if text.strip().isdecimal():
             seconds = float(text)

@@ -1044,6 +1044,29 @@ def test_the_weather_of_one_shop_does_not_cost_that_of_the_others(shops: Folder,
     assert [message.key() for message in shops.published(weather.TOPIC)] == [b"S002"]
 
 
+@pytest.mark.parametrize(
+    "odd", ["\ud800", "x" * 2_000_000, Decimal("0." + "1" * 2_000_000), True, [1], {"a": 1}], ids=type
+)
+def test_a_value_that_no_event_can_hold_does_not_cost_the_others(shops: Folder, api: Api, odd: Any) -> None:
+    first = json.dumps(api.place())
+    value = str(odd) if isinstance(odd, Decimal) else json.dumps(odd)
+    api.next = [lambda handler: handler.answer(f"[{first.replace('7.4', value)}, {first}]")]
+    with pytest.raises(LevainError, match=r"Store S001: .* temperature_2m of place 1 is no weather: ") as refused:
+        Weather(shops.settings).once(threading.Event())
+    assert len(refused.value.message) < 300
+    assert [message.key() for message in shops.published(weather.TOPIC)] == [b"S002"]
+
+
+@pytest.mark.parametrize("odd", [None, "mild", 10**30, Decimal("1e30")])
+def test_an_odd_value_that_an_event_can_hold_is_published(shops: Folder, api: Api, odd: Any) -> None:
+    first = json.dumps(api.place())
+    value = str(odd) if isinstance(odd, Decimal) else json.dumps(odd)
+    api.next = [lambda handler: handler.answer(f"[{first.replace('7.4', value)}, {first}]")]
+    Weather(shops.settings).once(threading.Event())
+    found = {message.key(): body(message)["temperature_c"] for message in shops.published(weather.TOPIC)}
+    assert found == {b"S001": odd, b"S002": Decimal("7.4")}
+
+
 def test_many_shops_are_asked_for_in_several_requests(shops: Folder, api: Api, tmp_path: Path) -> None:
     rows = [f"S{number:03d},{number / 10},{-number / 10}" for number in range(250)]
     (tmp_path / "mine.csv").write_text("store_id;latitude;longitude\n".replace(";", ",") + "\n".join(rows))
