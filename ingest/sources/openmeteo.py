@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any, Never
+from urllib.parse import urlsplit, urlunsplit
 
 import requests
 from tenacity import (
@@ -130,10 +131,27 @@ class OpenMeteo:
     Args:
         settings: its address and key, how long a try may take, how many there are.
         stop: ends the tries when set.
+
+    Attributes:
+        address: its URL as it can be shown.
+
+    Raises:
+        LevainError: the address is none of HTTP.
     """
 
     def __init__(self, settings: Settings, stop: threading.Event) -> None:
         self._url = settings.weather_url.rstrip("/") + "/v1/forecast"
+        try:
+            requests.Request("GET", self._url).prepare()
+            self.address = _shown_url(self._url)
+            usable = urlsplit(self._url).scheme in ("http", "https")
+        except (requests.RequestException, ValueError):
+            usable = False
+        if not usable:  # not shown: where it is malformed, so may be what hides the password in it
+            raise LevainError(
+                "LEVAIN_WEATHER_URL is no address of a weather API.", "Give it as http://host or https://host."
+            )
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings show whole addresses, with the key
         self._key = settings.weather_api_key.get_secret_value()
         self._timeout = settings.weather_timeout_seconds
         self._session = requests.Session()
@@ -166,7 +184,7 @@ class OpenMeteo:
             answer = self._tries(self._ask, query)
         except _Again as error:
             raise LevainError(
-                f"The weather API at {self._url} fails: {error}.",
+                f"The weather API at {self.address} fails: {error}.",
                 "It is asked again with the next poll; LEVAIN_WEATHER_URL says where it is.",
             ) from error
         entries = answer if isinstance(answer, list) else [answer]
@@ -191,9 +209,10 @@ class OpenMeteo:
             raise _Again(f"it did not answer within {self._timeout:g} s") from error
         except (requests.ConnectionError, HTTPError) as error:
             raise _Again(f"the connection failed: {_innermost(error)}") from error
-        except requests.RequestException as error:
+        except requests.RequestException as error:  # its text may hold the address, with the key
             raise LevainError(
-                f"The weather API at {self._url} cannot be asked: {_innermost(error)}.", "Check LEVAIN_WEATHER_URL."
+                f"The weather API at {self.address} cannot be asked: {type(error).__name__}.",
+                "Check LEVAIN_WEATHER_URL and the proxy, if there is one.",
             ) from error
         self._check_status(response, bytes(body))
         try:
@@ -210,13 +229,13 @@ class OpenMeteo:
             seconds = _retry_after(response.headers.get("Retry-After", ""))
             if seconds > LONGEST_PAUSE:
                 raise TryLater(
-                    f"The weather API at {self._url} asks to wait for {seconds:.0f} s: {reason}.",
+                    f"The weather API at {self.address} asks to wait for {seconds:.0f} s: {reason}.",
                     "Ask less often (LEVAIN_WEATHER_EVERY_SECONDS), or with a key (LEVAIN_WEATHER_API_KEY).",
                     seconds,
                 )
             raise _Again(reason, seconds)
         raise LevainError(
-            f"The weather API at {self._url} refuses the request: {reason}.",
+            f"The weather API at {self.address} refuses the request: {reason}.",
             "Check the stores' coordinates, LEVAIN_WEATHER_URL and LEVAIN_WEATHER_API_KEY.",
         )
 
@@ -252,7 +271,7 @@ class OpenMeteo:
 
     def _malformed(self, what: str, cause: Exception | None = None) -> Never:
         raise LevainError(
-            f"The weather API at {self._url} does not answer in Open-Meteo's format: {what}.",
+            f"The weather API at {self.address} does not answer in Open-Meteo's format: {what}.",
             "Check that LEVAIN_WEATHER_URL is the address of such an API, without a path.",
         ) from cause
 
@@ -309,6 +328,13 @@ def _reason(body: bytes) -> str:
 
 def _shown(body: bytes) -> str:
     return repr(" ".join(body[:120].decode(errors="replace").split()))
+
+
+def _shown_url(url: str) -> str:
+    """The URL without what may be secret: name and password, and the query."""
+    parts = urlsplit(url)
+    _, at, host = parts.netloc.rpartition("@")
+    return urlunsplit((parts.scheme, f"***@{host}" if at else host, parts.path, "", ""))
 
 
 def _innermost(error: BaseException) -> str:

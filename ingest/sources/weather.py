@@ -81,7 +81,7 @@ class Weather:
         api = OpenMeteo(self.settings, stop)
         api_backoff, kafka_backoff = Backoff(), Backoff()
         poll_at = publish_at = time.monotonic()
-        log.info("Asking %s every %g s", self.settings.weather_url, self.settings.weather_every_seconds)
+        log.info("Asking %s every %g s", api.address, self.settings.weather_every_seconds)
         while not stop.wait(max(0.0, min(poll_at, publish_at if self._waiting else poll_at) - time.monotonic())):
             if time.monotonic() >= poll_at:
                 began = time.monotonic()

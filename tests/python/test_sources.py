@@ -34,6 +34,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka_broker import Broker, free_port
 from lake import Lake
+from pydantic import SecretStr
 
 from ingest import kafka
 from ingest.contracts import contract_for, load_contracts
@@ -943,6 +944,38 @@ def test_an_address_without_a_server_is_said(settings: Settings) -> None:
     nobody = settings.model_copy(update={"weather_url": url, "weather_tries": 1})
     with pytest.raises(LevainError, match=f"{url}/v1/forecast fails: the connection failed: .*refused"):
         OpenMeteo(nobody, threading.Event()).now([PARIS])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("httpss://me:s3cret@host", "me:s3cret@host", "ftp://me:s3cret@host", "http://me:s3cret@host:99999"),
+        *("http://me:s3cret@[bad", "http://me:s3cret@", "http://me:s3cret€@host", ""),
+    ],
+)
+def test_an_address_that_is_none_is_said_without_its_secrets(settings: Settings, url: str) -> None:
+    key = SecretStr("s3cret")
+    odd = settings.model_copy(update={"weather_url": url, "weather_api_key": key, "weather_tries": 1})
+    with pytest.raises(LevainError, match="LEVAIN_WEATHER_URL is no address") as refused:
+        OpenMeteo(odd, threading.Event()).now([PARIS])
+    assert "s3cret" not in str(refused.value) and "https://host" in refused.value.hint
+
+
+def test_no_secret_is_shown(api: Api, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    changes = {"weather_url": api.url.replace("//", "//me:s3cret@"), "weather_api_key": SecretStr("s3cret")}
+    secretive = settings.model_copy(update={**changes, "weather_stores": Path("none.csv"), "weather_tries": 2})
+    with watching(Weather(secretive)):
+        wait_for(lambda: "Asking" in caplog.text)
+    assert f"Asking {api.url.replace('//', '//***@')}/v1/forecast" in caplog.text
+    stop = threading.Event()
+    broken = [status(200, X_Odd="1\r\nno header", Content_Length="0"), lambda handler: handler.connection.close()]
+    for misbehave in (status(500), status(400, REFUSED), status(200, "no"), *broken):
+        api.next = [misbehave] * 2
+        with pytest.raises(LevainError, match=r"API at http://\*\*\*@127\.0\.0\.1:\d+/v1/forecast") as failed:
+            OpenMeteo(secretive, stop).now([PARIS])
+        assert "s3cret" not in str(failed.value)
+    assert api.asked[0]["apikey"] == "s3cret" and "s3cret" not in caplog.text
 
 
 REFUSED = '{"error": true, "reason": "Latitude must be in range of -90 to 90.\\nGiven: 95."}'
