@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any, Never
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
 from tenacity import (
@@ -28,6 +31,7 @@ from tenacity import (
     stop_when_event_set,
     wait_exponential_jitter,
 )
+from urllib3 import HTTPConnectionPool
 from urllib3.exceptions import HTTPError
 
 from ingest.errors import LevainError
@@ -125,6 +129,25 @@ class _Again(Exception):
         self.seconds = seconds
 
 
+class _Session(requests.Session):
+    """Follows no redirect: requests would read its whole body first, however large, even told not to follow it."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
+class _Connections(requests.adapters.HTTPAdapter):
+    """Shows the socket in use, so that it can be cut: the time-outs of requests begin anew with every byte."""
+
+    connection: Any = None
+
+    def get_connection_with_tls_context(self, *arguments: Any, **options: Any) -> HTTPConnectionPool:
+        pool = super().get_connection_with_tls_context(*arguments, **options)
+        self.connection = pool._get_conn()
+        pool._put_conn(self.connection)  # the last in is the first out: the request takes this one
+        return pool
+
+
 class OpenMeteo:
     """The API. A try that fails by itself (no answer, 408, 429, 5xx) is repeated, ever later and never in step.
 
@@ -154,7 +177,11 @@ class OpenMeteo:
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings show whole addresses, with the key
         self._key = settings.weather_api_key.get_secret_value()
         self._timeout = settings.weather_timeout_seconds
-        self._session = requests.Session()
+        self._stop = stop
+        self._connections = _Connections()
+        self._session = _Session()
+        self._session.mount("http://", self._connections)
+        self._session.mount("https://", self._connections)
         self._session.headers["User-Agent"] = "levain"
         self._tries = Retrying(
             retry=retry_if_exception_type(_Again),
@@ -194,31 +221,65 @@ class OpenMeteo:
 
     def _ask(self, query: Mapping[str, str]) -> Any:
         """One try: the JSON of the answer, numbers as decimals."""
-        # Between two bytes requests itself would wait for the time-out anew: the deadline is for the whole.
         deadline = time.monotonic() + self._timeout
         body = bytearray()
+        done = threading.Event()
+        threading.Thread(target=self._cut, args=(done, deadline), daemon=True).start()
         try:
             with self._session.get(self._url, params=query, timeout=self._timeout, stream=True) as response:
+                self._check_time(deadline)
+                if response.is_redirect:
+                    self._redirected(response.headers["Location"])
                 while chunk := response.raw.read1(65536, decode_content=True):
+                    self._check_time(deadline)
                     body += chunk
-                    if time.monotonic() > deadline:
-                        raise _Again(f"its answer was not whole within {self._timeout:g} s")
                     if len(body) > _MOST_BYTES:
                         self._malformed(f"more than {_MOST_BYTES} bytes")
+            self._check_time(deadline)
         except requests.Timeout as error:
             raise _Again(f"it did not answer within {self._timeout:g} s") from error
         except (requests.ConnectionError, HTTPError) as error:
+            self._check_time(deadline)
             raise _Again(f"the connection failed: {_innermost(error)}") from error
         except requests.RequestException as error:  # its text may hold the address, with the key
             raise LevainError(
                 f"The weather API at {self.address} cannot be asked: {type(error).__name__}.",
                 "Check LEVAIN_WEATHER_URL and the proxy, if there is one.",
             ) from error
+        finally:
+            done.set()
         self._check_status(response, bytes(body))
         try:
             return json.loads(body, parse_float=_decimal, parse_constant=_no_json)
         except (ValueError, RecursionError) as error:
             self._malformed(f"no JSON: {_shown(bytes(body))}", error)
+
+    def _cut(self, done: threading.Event, deadline: float) -> None:
+        """Cut the connection at the deadline or on the order to stop, if the try is not done before."""
+        used = None
+        while not done.wait(0.1):
+            used = getattr(self._connections.connection, "sock", None) or used
+            if used is not None and (self._stop.is_set() or time.monotonic() > deadline):
+                # By a duplicate: closing, or a shutdown by TLS, would change what the other thread is reading from.
+                with suppress(OSError), socket.socket(fileno=os.dup(used.fileno())) as same:
+                    same.shutdown(socket.SHUT_RDWR)
+
+    def _check_time(self, deadline: float) -> None:
+        """What was cut can look like an answer, or like any failure."""
+        if self._stop.is_set():
+            raise _Again("told to stop before its answer was whole")
+        if time.monotonic() > deadline:
+            raise _Again(f"its answer was not whole within {self._timeout:g} s")
+
+    def _redirected(self, location: str) -> Never:
+        try:
+            where = _shown_url(urljoin(self._url, location))[:200]
+        except ValueError:
+            where = "an address that is none"
+        raise LevainError(
+            f"The weather API at {self.address} redirects to {where}.",
+            "Set LEVAIN_WEATHER_URL to the address that it has now.",
+        )
 
     def _check_status(self, response: requests.Response, body: bytes) -> None:
         status = response.status_code

@@ -829,6 +829,14 @@ def trickle(handler: Handler) -> None:
         handler.wfile.write(b" ")
 
 
+def trickle_headers(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    for _ in range(100):
+        if handler.server.released.wait(0.05):
+            return
+        handler.wfile.write(b"x")
+
+
 @pytest.fixture
 def api() -> Iterator[Api]:
     server = Api()
@@ -890,15 +898,57 @@ def test_a_zone_in_the_answer_counts(api: Api, settings: Settings) -> None:
         status(429, '{"error": true, "reason": "Minutely API request limit exceeded."}'),
         lambda handler: handler.server.released.wait(5),
         trickle,
+        trickle_headers,
         lambda handler: handler.connection.close(),
         status(200, '{"latitude": 48.8', Content_Length="4000"),
     ],
-    ids=["500", "503", "429", "hangs", "trickles", "closes", "cut-short"],
+    ids=["500", "503", "429", "hangs", "trickles", "trickles-headers", "closes", "cut-short"],
 )
 def test_what_may_pass_is_tried_again(api: Api, settings: Settings, misbehave: Callable[[Handler], None]) -> None:
     api.next = [misbehave]
     [reading] = asking(api, settings).now([PARIS])
     assert isinstance(reading, Reading) and len(api.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "slow", [trickle, trickle_headers, lambda handler: handler.server.released.wait(5)], ids=["body", "headers", "none"]
+)
+def test_an_answer_ends_at_the_deadline_or_on_the_order_to_stop(
+    api: Api, settings: Settings, slow: Callable[[Handler], None]
+) -> None:
+    api.next = [slow] * 2
+    began = time.monotonic()
+    with pytest.raises(LevainError, match=r"did not answer within 0\.4 s|was not whole within 0\.4 s"):
+        asking(api, settings, weather_tries=1).now([PARIS])
+    assert time.monotonic() - began < 2
+    stop = threading.Event()
+    patient = settings.model_copy(update={"weather_url": api.url, "weather_timeout_seconds": 60})
+    threading.Timer(0.5, stop.set).start()
+    began = time.monotonic()
+    with pytest.raises(LevainError, match="told to stop"):
+        OpenMeteo(patient, stop).now([PARIS])
+    assert time.monotonic() - began < 2.5
+
+
+def test_a_redirect_is_not_followed_and_its_body_not_read(api: Api, settings: Settings) -> None:
+    def endless(handler: Handler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", f"https://me:s3cret@elsewhere.example{handler.path}&apikey=s3cret")
+        handler.end_headers()
+        sent.append(0)
+        while not handler.server.released.wait(0.001):
+            sent[0] += handler.connection.send(bytes(65536))
+
+    sent: list[int] = []
+    api.next = [endless]
+    with pytest.raises(LevainError, match=r"redirects to https://\*\*\*@elsewhere\.example/v1/forecast\.\n") as refused:
+        asking(api, settings, weather_timeout_seconds=5).now([PARIS])
+    assert "s3cret" not in str(refused.value) and "LEVAIN_WEATHER_URL" in refused.value.hint
+    time.sleep(0.5)
+    assert sent[0] < 16_000_000  # what the buffers of two sockets hold
+    api.next = [status(301, Location="//[")]
+    with pytest.raises(LevainError, match="redirects to an address that is none"):
+        asking(api, settings).now([PARIS])
 
 
 def test_retry_after_is_honoured(api: Api, settings: Settings) -> None:
