@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import stat
 import threading
 import time
 from collections.abc import Mapping
@@ -189,17 +190,29 @@ def stores(settings: Settings) -> Mapping[str, Place]:
 
 def _newest_extract(settings: Settings) -> Path:
     folder = settings.drops / STORES_TOPIC
+    try:
+        paths = list(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise LevainError(f"The stores cannot be read from {folder}: {error.strerror}.", _HINT) from error
     dated = [
         (day, path.name, path)
-        for path in (folder.iterdir() if folder.is_dir() else ())
+        for path in paths
         if path.suffix.lower() == ".csv"
         and not path.name.startswith((".", "~"))
         and (day := extracts.date_in(path.name))
-        and abs(time.time() - path.stat().st_mtime) >= settings.drops_settle_seconds  # a younger one may not be whole
+        and _whole(path, settings.drops_settle_seconds)
     ]
     if not dated:
         raise LevainError(f"Whose weather to ask for is not known: there is no whole extract in {folder}.", _HINT)
     return max(dated)[2]
+
+
+def _whole(path: Path, settle_seconds: float) -> bool:
+    try:
+        about = path.stat()
+    except OSError:  # archived meanwhile, or a link that leads nowhere
+        return False
+    return stat.S_ISREG(about.st_mode) and abs(time.time() - about.st_mtime) >= settle_seconds
 
 
 def _place(latitude: str, longitude: str) -> Place | None:

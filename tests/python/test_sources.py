@@ -1170,6 +1170,20 @@ def test_stores_come_from_the_newest_whole_extract(shops: Folder, caplog: pytest
     assert "line 3 has no store" in caplog.text and "line 4 has no store" in caplog.text
 
 
+def test_what_is_no_file_is_no_extract(shops: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    (shops.stores / "stores-2026-02-03.csv").symlink_to("nowhere.csv")
+    (shops.stores / "stores-2026-02-02.csv").mkdir()
+    os.utime(shops.stores / "stores-2026-02-02.csv", (time.time() - 60,) * 2)
+    assert list(weather.stores(shops.settings)) == ["S001", "S002"]
+
+    def refuse(path: Path) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)  # root may read every folder
+    with pytest.raises(LevainError, match="store-extracts: Permission denied"):
+        weather.stores(shops.settings)
+
+
 @pytest.mark.parametrize(
     "content", [None, "", HEADER, "store_id,latitude\nS001,48\n", "store_id,latitude,longitude\nS001,NaN,2\n"]
 )
