@@ -68,8 +68,10 @@ class Weather:
             LevainError: the stores are not known, the API or Kafka failed, or the weather of some stores cannot be
                 read: that of the others is published.
         """
-        failed = self._poll(OpenMeteo(self.settings, stop))
-        self._publish()
+        try:
+            failed = self._poll(OpenMeteo(self.settings, stop), stop)
+        finally:
+            self._publish()
         if failed:
             more = f" So were {len(failed) - 1} more, see above." if len(failed) > 1 else ""
             raise LevainError(failed[0].message + more, failed[0].hint)
@@ -87,7 +89,7 @@ class Weather:
             if time.monotonic() >= poll_at:
                 began = time.monotonic()
                 try:
-                    self._poll(api)
+                    self._poll(api, stop)
                 except LevainError as error:
                     delay = max(error.seconds if isinstance(error, TryLater) else 0.0, api_backoff.failed())
                     log.warning("%s %s Asking again in %.0f s.", error.message, error.hint, delay)
@@ -108,17 +110,26 @@ class Weather:
                 else:
                     kafka_backoff.worked()
 
-    def _poll(self, api: OpenMeteo) -> list[LevainError]:
+    def _poll(self, api: OpenMeteo, stop: threading.Event) -> list[LevainError]:
         """Put new observations with those that wait; returns what went wrong with single stores.
 
         Raises:
-            LevainError: the stores are not known, or the API failed.
+            LevainError: the stores are not known, or the API failed for some, after the others were asked for.
+            TryLater: the API failed and asks for a long pause.
         """
         places = stores(self.settings)
         names, failed, new = list(places), [], 0
+        refused: LevainError | None = None
         for first in range(0, len(names), MOST_PLACES):
             some = names[first : first + MOST_PLACES]
-            readings = api.now([places[name] for name in some])
+            try:
+                readings = api.now([places[name] for name in some])
+            except LevainError as error:
+                log.warning("Stores %s to %s have no weather: %s", some[0], some[-1], error.message)
+                refused = error
+                if stop.is_set() or isinstance(error, TryLater):
+                    break
+                continue
             received = datetime.now(UTC)
             for store_id, reading in zip(some, readings, strict=True):
                 if isinstance(reading, LevainError):
@@ -132,6 +143,8 @@ class Weather:
                     self._latest[store_id] = reading.observed
                     new += 1
         log.info("%d stores asked for, %d new observations, %d failures", len(names), new, len(failed))
+        if refused and not stop.is_set():
+            raise refused
         return failed
 
     def _publish(self) -> None:

@@ -1159,6 +1159,24 @@ def test_many_shops_are_asked_for_in_several_requests(shops: Folder, api: Api, t
     assert len({message.key() for message in shops.published(weather.TOPIC)}) == 250
 
 
+def test_a_request_that_fails_costs_only_its_shops(shops: Folder, api: Api, tmp_path: Path) -> None:
+    def well(handler: Handler) -> None:
+        handler.answer(json.dumps([handler.server.place() for _ in range(100)]))
+
+    rows = [f"S{number:03d},{number / 10},{-number / 10}" for number in range(250)]
+    (tmp_path / "mine.csv").write_text("store_id,latitude,longitude\n" + "\n".join(rows))
+    shops.settings.weather_stores = tmp_path / "mine.csv"
+    api.next = [well, status(400, REFUSED)]
+    with pytest.raises(LevainError, match="HTTP 400"):
+        Weather(shops.settings).once(threading.Event())
+    found = {(message.key() or b"").decode() for message in shops.published(weather.TOPIC)}
+    assert found == {f"S{number:03d}" for number in range(250) if not 100 <= number < 200}
+    api.asked, api.next = [], [well, status(429, Retry_After="3600")]
+    with pytest.raises(openmeteo.TryLater):
+        Weather(shops.settings).once(threading.Event())
+    assert len(api.asked) == 2 and len(shops.published(weather.TOPIC)) == 250
+
+
 def test_stores_come_from_the_newest_whole_extract(shops: Folder, caplog: pytest.LogCaptureFixture) -> None:
     assert list(weather.stores(shops.settings)) == ["S001", "S002"]
     content = HEADER + ROW.replace("S001", "S003") + "bad\n" + ROW.replace("48.853291", "north")
