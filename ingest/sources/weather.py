@@ -79,7 +79,7 @@ class Weather:
     def watch(self, stop: threading.Event) -> None:
         """Poll until `stop`; see `ingest.sources.service.Source`.
 
-        While Kafka is away polling goes on, and observations wait in memory.
+        While Kafka is away polling goes on, and observations wait in memory; at the end they are tried once more.
         """
         api = OpenMeteo(self.settings, stop)
         api_backoff, kafka_backoff = Backoff(), Backoff()
@@ -109,6 +109,13 @@ class Weather:
                     publish_at = time.monotonic() + delay
                 else:
                     kafka_backoff.worked()
+        try:
+            self._publish()
+        except LevainError as error:
+            log.warning(
+                "%s %d observations were not published: the next start asks anew, for what the API still has.",
+                *(error.message, len(self._waiting)),
+            )
 
     def _poll(self, api: OpenMeteo, stop: threading.Event) -> list[LevainError]:
         """Put new observations with those that wait; returns what went wrong with single stores.

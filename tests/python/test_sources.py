@@ -1239,6 +1239,22 @@ def test_polling_survives_the_api_and_kafka(
     assert len({body(message)["event_id"] for message in found}) == 4
 
 
+def test_what_waits_at_the_end_is_published_or_counted(
+    shops: Folder, api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(kafka, "CONTACT_SECONDS", 1.0)
+    settings = shops.settings.model_copy(update={"kafka_bootstrap": f"127.0.0.1:{free_port()}"})
+    source = Weather(settings)
+    with watching(source):
+        wait_for(lambda: "2 observations wait; trying again in" in caplog.text)
+    assert "2 observations were not published: the next start asks anew" in caplog.text
+    source.settings = shops.settings
+    stop = threading.Event()
+    stop.set()
+    source.watch(stop)
+    assert len(shops.published(weather.TOPIC)) == 2
+
+
 # As commands
 
 
