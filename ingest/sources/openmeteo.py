@@ -6,22 +6,18 @@ Asked for several places at once, it answers a list in their order; for one, the
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-import os
-import socket
 import threading
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from typing import Any, Never
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from typing import Any, Never, TypeVar
 
-import requests
+import aiohttp
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -31,14 +27,15 @@ from tenacity import (
     stop_when_event_set,
     wait_exponential_jitter,
 )
-from urllib3 import HTTPConnectionPool
-from urllib3.exceptions import HTTPError
+from yarl import URL
 
 from ingest.errors import LevainError
 from ingest.jsontext import utc
 from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 FIELDS = {
     "temperature_2m": ("temperature_c", "°C"),
@@ -129,25 +126,6 @@ class _Again(Exception):
         self.seconds = seconds
 
 
-class _Session(requests.Session):
-    """Follows no redirect: requests would read its whole body first, however large, even told not to follow it."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        return None
-
-
-class _Connections(requests.adapters.HTTPAdapter):
-    """Shows the socket in use, so that it can be cut: the time-outs of requests begin anew with every byte."""
-
-    connection: Any = None
-
-    def get_connection_with_tls_context(self, *arguments: Any, **options: Any) -> HTTPConnectionPool:
-        pool = super().get_connection_with_tls_context(*arguments, **options)
-        self.connection = pool._get_conn()
-        pool._put_conn(self.connection)  # the last in is the first out: the request takes this one
-        return pool
-
-
 class OpenMeteo:
     """The API. A try that fails by itself (no answer, 408, 429, 5xx) is repeated, ever later and never in step.
 
@@ -163,26 +141,22 @@ class OpenMeteo:
     """
 
     def __init__(self, settings: Settings, stop: threading.Event) -> None:
-        self._url = settings.weather_url.rstrip("/") + "/v1/forecast"
         try:
-            requests.Request("GET", self._url).prepare()
-            self.address = _shown_url(self._url)
-            usable = urlsplit(self._url).scheme in ("http", "https")
-        except (requests.RequestException, ValueError):
+            url = URL(settings.weather_url.rstrip("/") + "/v1/forecast")
+            usable = url.scheme in ("http", "https") and bool(url.host)
+            secret = {"Authorization": aiohttp.encode_basic_auth(url.user, url.password or "")} if url.user else {}
+        except ValueError:
             usable = False
         if not usable:  # not shown: where it is malformed, so may be what hides the password in it
             raise LevainError(
                 "LEVAIN_WEATHER_URL is no address of a weather API.", "Give it as http://host or https://host."
             )
-        logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings show whole addresses, with the key
+        self.address = _shown_url(url)
+        self._url = url.with_user(None)
+        self._headers = {"User-Agent": "levain", **secret}
         self._key = settings.weather_api_key.get_secret_value()
         self._timeout = settings.weather_timeout_seconds
         self._stop = stop
-        self._connections = _Connections()
-        self._session = _Session()
-        self._session.mount("http://", self._connections)
-        self._session.mount("https://", self._connections)
-        self._session.headers["User-Agent"] = "levain"
         self._tries = Retrying(
             retry=retry_if_exception_type(_Again),
             wait=_wait,
@@ -221,59 +195,47 @@ class OpenMeteo:
 
     def _ask(self, query: Mapping[str, str]) -> Any:
         """One try: the JSON of the answer, numbers as decimals."""
-        deadline = time.monotonic() + self._timeout
-        body = bytearray()
-        done = threading.Event()
-        threading.Thread(target=self._cut, args=(done, deadline), daemon=True).start()
-        try:
-            with self._session.get(self._url, params=query, timeout=self._timeout, stream=True) as response:
-                self._check_time(deadline)
-                if response.is_redirect:
-                    self._redirected(response.headers["Location"])
-                while chunk := response.raw.read1(65536, decode_content=True):
-                    self._check_time(deadline)
-                    body += chunk
-                    if len(body) > _MOST_BYTES:
-                        self._malformed(f"more than {_MOST_BYTES} bytes")
-            self._check_time(deadline)
-        except requests.Timeout as error:
-            raise _Again(f"it did not answer within {self._timeout:g} s") from error
-        except (requests.ConnectionError, HTTPError) as error:
-            self._check_time(deadline)
-            raise _Again(f"the connection failed: {_innermost(error)}") from error
-        except requests.RequestException as error:  # its text may hold the address, with the key
-            raise LevainError(
-                f"The weather API at {self.address} cannot be asked: {type(error).__name__}.",
-                "Check LEVAIN_WEATHER_URL and the proxy, if there is one.",
-            ) from error
-        finally:
-            done.set()
-        self._check_status(response, bytes(body))
+        status, headers, body = asyncio.run(self._unless_stopped(self._get(query)))
+        if location := headers.get("Location") if 300 <= status < 400 else None:
+            self._redirected(location)
+        self._check_status(status, headers, body)
         try:
             return json.loads(body, parse_float=_decimal, parse_constant=_no_json)
         except (ValueError, RecursionError) as error:
-            self._malformed(f"no JSON: {_shown(bytes(body))}", error)
+            self._malformed(f"no JSON: {_shown(body)}", error)
 
-    def _cut(self, done: threading.Event, deadline: float) -> None:
-        """Cut the connection at the deadline or on the order to stop, if the try is not done before."""
-        used = None
-        while not done.wait(0.1):
-            used = getattr(self._connections.connection, "sock", None) or used
-            if used is not None and (self._stop.is_set() or time.monotonic() > deadline):
-                # By a duplicate: closing, or a shutdown by TLS, would change what the other thread is reading from.
-                with suppress(OSError), socket.socket(fileno=os.dup(used.fileno())) as same:
-                    same.shutdown(socket.SHUT_RDWR)
+    async def _get(self, query: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body; no body of a redirect, which may be as large as it likes."""
+        body = bytearray()
+        whole = aiohttp.ClientTimeout(total=self._timeout)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=whole, headers=self._headers, trust_env=True) as session,
+                session.get(self._url, params=query, allow_redirects=False) as response,
+            ):
+                if not 300 <= response.status < 400:
+                    async for chunk in response.content.iter_any():
+                        body += chunk
+                        if len(body) > _MOST_BYTES:
+                            self._malformed(f"more than {_MOST_BYTES} bytes")
+                return response.status, response.headers, bytes(body)
+        except TimeoutError as error:
+            raise _Again(f"its answer was not whole within {self._timeout:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise _Again(f"the connection failed: {_without_address(error)}") from error
 
-    def _check_time(self, deadline: float) -> None:
-        """What was cut can look like an answer, or like any failure."""
-        if self._stop.is_set():
-            raise _Again("told to stop before its answer was whole")
-        if time.monotonic() > deadline:
-            raise _Again(f"its answer was not whole within {self._timeout:g} s")
+    async def _unless_stopped(self, work: Coroutine[Any, Any, _T]) -> _T:
+        task = asyncio.ensure_future(work)
+        while not (await asyncio.wait([task], timeout=0.1))[0]:
+            if self._stop.is_set():
+                task.cancel()
+                await asyncio.wait([task])
+                raise _Again("told to stop before its answer was whole")
+        return task.result()
 
     def _redirected(self, location: str) -> Never:
         try:
-            where = _shown_url(urljoin(self._url, location))[:200]
+            where = _shown_url(self._url.join(URL(location)))[:200]
         except ValueError:
             where = "an address that is none"
         raise LevainError(
@@ -281,13 +243,12 @@ class OpenMeteo:
             "Set LEVAIN_WEATHER_URL to the address that it has now.",
         )
 
-    def _check_status(self, response: requests.Response, body: bytes) -> None:
-        status = response.status_code
+    def _check_status(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         if status == 200:
             return
         reason = f"HTTP {status}, {_reason(body)}"
         if status in (408, 429) or status >= 500:
-            seconds = _retry_after(response.headers.get("Retry-After", ""))
+            seconds = _retry_after(headers.get("Retry-After", ""))
             if seconds > LONGEST_PAUSE:
                 raise TryLater(
                     f"The weather API at {self.address} asks to wait for {seconds:.0f} s: {reason}.",
@@ -391,18 +352,21 @@ def _shown(body: bytes) -> str:
     return repr(" ".join(body[:120].decode(errors="replace").split()))
 
 
-def _shown_url(url: str) -> str:
+def _shown_url(url: URL) -> str:
     """The URL without what may be secret: name and password, and the query."""
-    parts = urlsplit(url)
-    _, at, host = parts.netloc.rpartition("@")
-    return urlunsplit((parts.scheme, f"***@{host}" if at else host, parts.path, "", ""))
+    plain = str(url.with_user(None).with_query(None).with_fragment(None))
+    return plain.replace("://", "://***@", 1) if url.user else plain
 
 
-def _innermost(error: BaseException) -> str:
-    """The cause in one line, without the address, which may hold a key."""
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    return " ".join(str(error).split()) or type(error).__name__
+def _without_address(error: Exception) -> str:
+    """What failed, in one line; the text of aiohttp's errors may hold the address, and with it the key."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        text = error.message
+    elif isinstance(error, aiohttp.ClientOSError | OSError):
+        text = str(error.strerror or error)
+    else:
+        text = str(error)
+    return " ".join(text.split()) or type(error).__name__
 
 
 def _decimal(text: str) -> Decimal:

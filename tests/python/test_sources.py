@@ -992,7 +992,7 @@ def test_tries_end_and_back_off(api: Api, settings: Settings, caplog: pytest.Log
 def test_an_address_without_a_server_is_said(settings: Settings) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     nobody = settings.model_copy(update={"weather_url": url, "weather_tries": 1})
-    with pytest.raises(LevainError, match=f"{url}/v1/forecast fails: the connection failed: .*refused"):
+    with pytest.raises(LevainError, match=f"{url}/v1/forecast fails: the connection failed: Connect call failed"):
         OpenMeteo(nobody, threading.Event()).now([PARIS])
 
 
@@ -1000,7 +1000,7 @@ def test_an_address_without_a_server_is_said(settings: Settings) -> None:
     "url",
     [
         *("httpss://me:s3cret@host", "me:s3cret@host", "ftp://me:s3cret@host", "http://me:s3cret@host:99999"),
-        *("http://me:s3cret@[bad", "http://me:s3cret@", "http://me:s3cret€@host", ""),
+        *("http://me:s3cret@[bad", "http://me:s3cret@", "http://a%3Ab:s3cret@host", ""),
     ],
 )
 def test_an_address_that_is_none_is_said_without_its_secrets(settings: Settings, url: str) -> None:
@@ -1021,7 +1021,7 @@ def test_no_secret_is_shown(api: Api, settings: Settings, caplog: pytest.LogCapt
     stop = threading.Event()
     broken = [status(200, X_Odd="1\r\nno header", Content_Length="0"), lambda handler: handler.connection.close()]
     for misbehave in (status(500), status(400, REFUSED), status(200, "no"), *broken):
-        api.next = [misbehave] * 2
+        api.next = [misbehave] * 4  # aiohttp asks once more by itself where a connection is closed
         with pytest.raises(LevainError, match=r"API at http://\*\*\*@127\.0\.0\.1:\d+/v1/forecast") as failed:
             OpenMeteo(secretive, stop).now([PARIS])
         assert "s3cret" not in str(failed.value)
