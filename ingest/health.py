@@ -123,7 +123,7 @@ class Health:
             return "No partition is assigned: the group has not formed yet, or other workers have them all."
         if unsought := sum(reading is None for reading in readings.values()):
             return f"{unsought} of {len(readings)} assigned partitions are not sought to their watermarks yet."
-        if silent := sum(bool(r and r.told and r.told < time.time() - SILENT_SECONDS) for r in readings.values()):
+        if silent := sum(bool(r and r.told < time.time() - SILENT_SECONDS) for r in readings.values()):
             return f"Kafka has said nothing of {silent} partitions for more than {SILENT_SECONDS:.0f} s."
         try:
             self._pool.submit(self.catalog.list_namespaces).result(ANSWER_SECONDS)

@@ -40,12 +40,12 @@ class Reading:
     Attributes:
         position: the next offset to be read.
         end: the high watermark: the offset the partition's next message will get; None before the first answer.
-        told: when Kafka said so, in Unix seconds; None before the first answer.
+        told: when Kafka said so, in Unix seconds; before the first answer, when it was told where to read.
     """
 
     position: int
     end: int | None
-    told: float | None
+    told: float
 
 
 @dataclass(slots=True)
@@ -209,7 +209,7 @@ class Metrics:
             place = [topic, str(number)]
             messages.add_metric(place, lag)
             seconds.add_metric(place, max(0.0, now - oldest) if lag else 0.0)
-            told.add_metric(place, reading.told or 0.0)
+            told.add_metric(place, reading.told)
         yield from (messages, seconds, told)
 
 

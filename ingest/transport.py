@@ -98,6 +98,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     app: LandingApp
     _next: dict[TP, int]
     """Where the next fetch of each partition starts. A new dict with each assignment, empty, and with each seek."""
+    _sought_at: float
+    """When partitions were last sought, in Unix seconds."""
     _asked: float
     """When Kafka was last asked for something, by the monotonic clock, or could be again."""
 
@@ -202,6 +204,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             consumer.seek(tp, offset)
             self.app.metrics.sought(self.partition(tp), offset)
         self._next = {**self._next, **sought}
+        self._sought_at = time.time()
         self._asked = time.monotonic()
 
     @property
@@ -220,7 +223,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             if tp in self._next:
                 told = consumer.last_poll_timestamp(tp)
                 found[self.partition(tp)] = Reading(
-                    await consumer.position(tp), consumer.highwater(tp), told / 1000 if told else None
+                    await consumer.position(tp), consumer.highwater(tp), told / 1000 if told else self._sought_at
                 )
         return found
 

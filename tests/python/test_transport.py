@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,6 +60,7 @@ def test_a_fetch_that_spans_a_seek_swallows_nothing(monkeypatch: pytest.MonkeyPa
         ConsumerThread, "app", SimpleNamespace(cluster=Cluster("", "test"), metrics=metrics), raising=False
     )
     thread._next = {KEPT: 10}
+    began = time.time()
 
     async def sought_meanwhile(*_: Any) -> dict[TP, list[Message]]:
         await thread.seek_to({KEPT: 4, GONE: 5})
@@ -68,3 +70,11 @@ def test_a_fetch_that_spans_a_seek_swallows_nothing(monkeypatch: pytest.MonkeyPa
     assert asyncio.run(thread._fetch_records(consumer, {KEPT})) == {}
     assert sought == [(KEPT, 4), (KEPT, 4)]
     assert thread._next == {KEPT: 4}
+
+    async def position(_: TP) -> int:
+        return 4
+
+    consumer.position, consumer.highwater, consumer.last_poll_timestamp = position, lambda _: None, lambda _: None
+    thread._consumer = consumer
+    reading = asyncio.run(thread.readings())["test", KEPT.topic, KEPT.partition]
+    assert reading is not None and began <= reading.told <= time.time(), "silence counts from the seek on"
