@@ -185,7 +185,7 @@ def plan(table: Table, file_bytes: int, now: datetime, read: ReadManifest) -> li
     condition: nothing will come to it, and it is packed for good.
     """
     days: dict[int | None, list[DataFile]] = defaultdict(list)
-    for file in _live(table, read).values():
+    for file in _live(table, _head_manifests(table), read).values():
         if file.file_size_in_bytes < file_bytes * 3 // 4:
             days[file.partition[0]].append(file)
     # An hour after midnight a batch that was begun the day before has landed or will not.
@@ -214,9 +214,11 @@ def _bins(files: Iterable[DataFile], most: int) -> Iterator[list[DataFile]]:
         yield group
 
 
-def _live(table: Table, read: ReadManifest) -> dict[str, DataFile]:
-    """Path -> data file of the current snapshot that can be rewritten: of the current spec, no row of it deleted."""
-    manifests = _head_manifests(table)
+def _live(table: Table, manifests: Sequence[ManifestFile], read: ReadManifest) -> dict[str, DataFile]:
+    """Path -> data file of the current snapshot that can be rewritten: of the current spec, no row of it deleted.
+
+    Its manifests are given: PyIceberg reads their list anew each time it is asked for them.
+    """
     if any(manifest.content == ManifestContent.DELETES for manifest in manifests):
         files = [task.file for task in table.scan().plan_files() if not task.delete_files]
     else:
@@ -341,10 +343,11 @@ def _replace(
 
     def stage() -> Transaction | None:
         # Rows may also have been deleted from the old files since they were read; the new one would bring them back.
-        if not _live(table, read).keys() >= {file.file_path for file in old}:
+        manifests = _head_manifests(table)
+        if not _live(table, manifests, read).keys() >= {file.file_path for file in old}:
             return None
         transaction = commits.transaction(table)
-        rewrite = _Rewrite(transaction, table.io, _head_manifests(table), read)
+        rewrite = _Rewrite(transaction, table.io, manifests, read)
         for file in old:
             rewrite.delete_data_file(file)
         rewrite.append_data_file(new)
@@ -356,7 +359,7 @@ def _replace(
             read(manifest)
 
     # Not live any more may also mean that our own commit took them away, and its reply was lost.
-    return _commit(table, stage, turn, before=read_ahead) or new.file_path in _live(table, read)
+    return _commit(table, stage, turn, before=read_ahead) or new.file_path in _live(table, _head_manifests(table), read)
 
 
 # Snapshots

@@ -94,7 +94,13 @@ class Stack:
                 say("stack", "is not running")
                 return
             if broker:
-                self._land_the_rest()
+                try:
+                    self._land_the_rest()
+                except LevainError as error:
+                    warn(
+                        "Whether every message has landed in Bronze cannot be told, and they go with the broker: "
+                        f"{error}"
+                    )
             # The worker first: what it has in hand it can still read again.
             for name, process in (("worker", worker), ("broker", broker)):
                 if process is None:
@@ -285,19 +291,19 @@ class Stack:
         return max((int(m[1]) for m in (re.fullmatch(r"embedded-(\d+)", alias) for alias in aliases) if m), default=0)
 
     def _land_the_rest(self) -> None:
-        """Let the worker land what it has not, and say what goes with the embedded broker if it does not."""
+        """Let the worker land what it has not, and say what goes with the embedded broker if it does not.
+
+        Raises:
+            LevainError: Kafka or the catalog does not tell.
+        """
         embedded = self.settings.model_copy(update={"kafka_bootstrap": ""})  # it may name another one by now
         deadline = time.monotonic() + LANDING_SECONDS
-        try:
-            with errors.status("Letting the worker land the last messages"):
-                while missing := sum(unlanded(embedded).values()):
-                    worker = processes.read(self.worker_file)
-                    if worker is None or not worker.alive or time.monotonic() > deadline:
-                        break
-                    time.sleep(0.25)
-        except LevainError as error:
-            warn(f"Whether every message has landed in Bronze cannot be told, and they go with the broker: {error}")
-            return
+        with errors.status("Letting the worker land the last messages"):
+            while missing := sum(unlanded(embedded).values()):
+                worker = processes.read(self.worker_file)
+                if worker is None or not worker.alive or time.monotonic() > deadline:
+                    break
+                time.sleep(0.25)
         if missing:
             warn(
                 f"{missing} messages have not landed in Bronze and are lost: the embedded broker keeps them in memory "

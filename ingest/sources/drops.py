@@ -300,9 +300,11 @@ class Drops:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                hint = "Remove it, or give rights to what it leads to."
-                self._unseeable.append(LevainError(f"{path} was not taken: {error.strerror}.", hint))
-                self._say_once(f"{path} was not taken: {error.strerror}. {hint}")
+                unseeable = LevainError(
+                    f"{path} was not taken: {error.strerror}.", "Remove it, or give rights to what it leads to."
+                )
+                self._unseeable.append(unseeable)
+                self._say_once(f"{unseeable.message} {unseeable.hint}")
                 continue
             yield path, about
 

@@ -10,12 +10,12 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from typing import Any, Never, TypeVar
+from typing import Any, Never
 
 import aiohttp
 from tenacity import (
@@ -35,7 +35,8 @@ from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_T = TypeVar("_T")
+_Answer = tuple[int, Mapping[str, str], bytes]
+"""Status, headers, body."""
 
 FIELDS = {
     "temperature_2m": ("temperature_c", "°C"),
@@ -195,17 +196,15 @@ class OpenMeteo:
 
     def _ask(self, query: Mapping[str, str]) -> Any:
         """One try: the JSON of the answer, numbers as decimals."""
-        status, headers, body = asyncio.run(self._unless_stopped(self._get(query)))
-        if location := headers.get("Location") if 300 <= status < 400 else None:
-            self._redirected(location)
+        status, headers, body = asyncio.run(self._get_unless_stopped(query))
         self._check_status(status, headers, body)
         try:
             return json.loads(body, parse_float=_decimal, parse_constant=_no_json)
         except (ValueError, RecursionError) as error:
             self._malformed(f"no JSON: {_shown(body)}", error)
 
-    async def _get(self, query: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers and body; no body of a redirect, which may be as large as it likes."""
+    async def _get(self, query: Mapping[str, str]) -> _Answer:
+        """What the API answers; nothing is read of a redirect, which may be as large as it likes."""
         body = bytearray()
         whole = aiohttp.ClientTimeout(total=self._timeout)
         try:
@@ -213,19 +212,20 @@ class OpenMeteo:
                 aiohttp.ClientSession(timeout=whole, headers=self._headers, trust_env=True) as session,
                 session.get(self._url, params=query, allow_redirects=False) as response,
             ):
-                if not 300 <= response.status < 400:
-                    async for chunk in response.content.iter_any():
-                        body += chunk
-                        if len(body) > _MOST_BYTES:
-                            self._malformed(f"more than {_MOST_BYTES} bytes")
+                if 300 <= response.status < 400 and (location := response.headers.get("Location")):
+                    self._redirected(location)
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > _MOST_BYTES:
+                        self._malformed(f"more than {_MOST_BYTES} bytes")
                 return response.status, response.headers, bytes(body)
         except TimeoutError as error:
             raise _Again(f"its answer was not whole within {self._timeout:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise _Again(f"the connection failed: {_without_address(error)}") from error
 
-    async def _unless_stopped(self, work: Coroutine[Any, Any, _T]) -> _T:
-        task = asyncio.ensure_future(work)
+    async def _get_unless_stopped(self, query: Mapping[str, str]) -> _Answer:
+        task = asyncio.create_task(self._get(query))
         while not (await asyncio.wait([task], timeout=0.1))[0]:
             if self._stop.is_set():
                 task.cancel()
@@ -362,7 +362,7 @@ def _without_address(error: Exception) -> str:
     """What failed, in one line; the text of aiohttp's errors may hold the address, and with it the key."""
     if isinstance(error, aiohttp.ClientResponseError):
         text = error.message
-    elif isinstance(error, aiohttp.ClientOSError | OSError):
+    elif isinstance(error, OSError):
         text = str(error.strerror or error)
     else:
         text = str(error)

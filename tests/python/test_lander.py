@@ -312,10 +312,8 @@ def test_a_lost_reply_followed_by_another_writers_commit(
     assert offsets(table) == list(range(20))
 
 
-def test_a_catalog_that_is_away_for_a_while(
-    table: Table, break_commits: Callable[..., Faulty], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    break_commits(("after", TimeoutError("no reply")))
+def away_three_times(table: Table, monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
+    """The catalog refuses to load the table three times; what it has not raised yet."""
     load, away = table.catalog.load_table, [ConnectionError("refused")] * 3
 
     def load_table(*args: Any) -> Table:
@@ -324,6 +322,14 @@ def test_a_catalog_that_is_away_for_a_while(
         return load(*args)
 
     monkeypatch.setattr(table.catalog, "load_table", load_table)
+    return away
+
+
+def test_a_catalog_that_is_away_for_a_while(
+    table: Table, break_commits: Callable[..., Faulty], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_commits(("after", TimeoutError("no reply")))
+    away_three_times(table, monkeypatch)
     assert land(table, [fetch(0, 10)]).rows == 10
     assert offsets(table) == list(range(10))
 

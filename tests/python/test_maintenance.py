@@ -20,7 +20,7 @@ from kafka_broker import Broker
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.manifest import ManifestFile
 from pyiceberg.table import Table
-from test_lander import P0, P1, Message, fetch, offsets
+from test_lander import P0, P1, Message, away_three_times, fetch, offsets
 from test_worker import Worker, make_topics, produce, settings_for
 from typer.testing import CliRunner
 
@@ -278,14 +278,7 @@ def test_a_commit_in_between(
 def test_a_catalog_that_is_away_for_a_moment(table: Table, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has been rewritten by then is not for nothing."""
     land_mixture(table, 10)
-    load_table, away = table.catalog.load_table, [ConnectionError("refused")] * 3
-
-    def load(*arguments: Any) -> Table:
-        if away:
-            raise away.pop()
-        return load_table(*arguments)
-
-    monkeypatch.setattr(table.catalog, "load_table", load)
+    away = away_three_times(table, monkeypatch)
     assert maintain(table, settings, orphans=False).written == 1
     assert len(data_files(table)) == 1 and not away
 
