@@ -60,6 +60,7 @@ def test_any_batching_gives_the_tables_of_a_full_refresh(
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1800)
 @settings(
     max_examples=12, deadline=None, phases=(Phase.explicit, Phase.generate), suppress_health_check=list(HealthCheck)
 )
