@@ -293,7 +293,7 @@ class Drops:
                 "Make it or give rights to it; LEVAIN_DROPS_DIR says where it is.",
             ) from error
         for path in paths:
-            if path.name.startswith((".", "~")):
+            if extracts.is_hidden(path.name):
                 continue
             try:
                 about = path.stat()

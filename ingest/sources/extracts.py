@@ -53,6 +53,11 @@ def headers(file: str, sha256: str, line: int) -> list[tuple[str, bytes]]:
     ]
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file of this name is none to read: hidden, as while it is written, or an editor's copy."""
+    return name.startswith((".", "~"))
+
+
 def date_in(name: str) -> date | None:
     """The date in a file's name, as `2026-01-31`, `2026_01_31`, `2026.01.31` or `20260131`.
 

@@ -218,7 +218,7 @@ def _newest_extract(settings: Settings) -> Path:
         (day, path.name, path)
         for path in paths
         if path.suffix.lower() == ".csv"
-        and not path.name.startswith((".", "~"))
+        and not extracts.is_hidden(path.name)
         and (day := extracts.date_in(path.name))
         and _whole(path, settings.drops_settle_seconds)
     ]
