@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import edge_messages
 import pytest
 from lake import WITHOUT_TESTS, Lake
 from test_order import Log, a_log
@@ -50,11 +51,14 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
 def test_both_engines_build_the_same_rows(lake: Lake) -> None:
     """A first build and two incremental ones on each engine, then every table compared."""
     log = a_log(seed=5, events=600)
+    places = edge_messages.append(log)
     for part in range(3):
         lands(lake, log, part, 3)
         for engine in ("duckdb", "spark"):
             run_dbt(lake.settings, ["build", "--target", engine, *WITHOUT_TESTS], "")
     assert_equal(lake)
+    verdicts = "select kafka_cluster, topic, partition, kafka_offset, verdict, failed_rules from silver.int_messages"
+    assert edge_messages.wrong(places, lake.read(verdicts)) == {}
 
 
 @pytest.mark.full

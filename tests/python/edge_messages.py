@@ -1,0 +1,147 @@
+"""Messages at the edges of their contracts, written by hand: what each must become, on both engines.
+
+A case is one message, or a few that belong together, in the order they land. Every case has its own event ids, so all
+of them are landed together, and with other messages. To add one, append to `EDGES`; test_edges.py builds them with all
+data tests on DuckDB, test_two_engines.py compares every table they give with Spark's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from lake import CLUSTER, Record
+
+from ingest.jsontext import JsonText, json_object, json_timestamp
+from ingest.publish import RECEIVED_AT
+
+Headers = list[tuple[str, bytes | None]]
+Log = MutableMapping[tuple[str, int], list[Record]]
+"""(topic, partition) -> its records, by offset."""
+
+NOW = int(time.time()) * 1000
+"""When the messages are sent, in ms: what has no time of receipt is as old as its landing."""
+
+MICROSECONDS = NOW * 1000
+"""A timestamp in microseconds where Kafka expects milliseconds: beyond the year 9999, so it is no time at all."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A message and what it must become.
+
+    Attributes:
+        value: None: a tombstone.
+        rules: failed rules, comma-separated, as `failed_rules` has them.
+        timestamp: Kafka's, in ms; -1: none.
+    """
+
+    name: str
+    topic: str
+    value: bytes | None
+    verdict: str
+    rules: str = ""
+    timestamp: int = NOW
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+    partition: int = 0
+
+
+def moment(after: timedelta = timedelta(0)) -> str:
+    """A time that long after `NOW`, in ISO 8601."""
+    return json_timestamp(datetime.fromtimestamp(NOW / 1000, UTC) + after)
+
+
+def received(text: str) -> tuple[tuple[str, bytes | None], ...]:
+    """The header that says when a message was received."""
+    return ((RECEIVED_AT, text.encode()),)
+
+
+def sale(number: int, **changes: Any) -> bytes:
+    """A sale that keeps its contract, but for the changes; a `JsonText` goes into the JSON as it is."""
+    fields = {
+        "event_id": f"00000000-0000-4000-8000-{number:012d}",
+        "event_time": moment(),
+        "receipt_id": f"R{number}",
+        "line_number": 1,
+        "store_id": "S001",
+        "product_id": "P001",
+        "quantity": 1,
+        "unit_price": JsonText("1.2"),
+        "discount_amount": JsonText("0.0"),
+        "payment_method": "card",
+    }
+    return json_object(fields | changes).encode()
+
+
+def product(number: int, **changes: Any) -> bytes:
+    """A product change that keeps its contract, but for the changes."""
+    fields = {
+        "event_id": f"00000000-0000-4000-9000-{number:012d}",
+        "event_time": moment(),
+        "product_id": f"PX{number:03d}",
+        "name": "Flan",
+        "category": "pastry",
+        "base_price": JsonText("3.5"),
+        "unit_cost": JsonText("1.25"),
+        "is_active": True,
+        "valid_from": moment(),
+    }
+    return json_object(fields | changes).encode()
+
+
+def vente(number: int, **changes: Any) -> bytes:
+    """A marketplace sale that keeps its contract, but for the changes."""
+    fields = {
+        "vente_id": 900_000_000 + number,
+        "client_id": 1,
+        "produit_id": 101,
+        "timestamp": moment(),
+        "quantite": 1,
+        "montant": JsonText("899.99"),
+        "client_nom": "Jean Dupont",
+        "produit_nom": "Ordinateur portable",
+        "categorie": "Electronique",
+        "pays": "France",
+        "segment": "Particulier",
+    }
+    return json_object(fields | changes).encode()
+
+
+def twice(value: bytes, **first: Any) -> bytes:
+    """The object with names once more at its beginning: of a repeated name the first counts."""
+    return json_object(first).encode()[:-1] + b", " + value[1:]
+
+
+EDGES: tuple[Edge, ...] = (
+    Edge("a sale as it should be", "sales-events", sale(1), "accepted"),
+    Edge("a name once more, text twice", "sales-events", twice(sale(2), product_id="P002"), "accepted"),
+)
+
+
+def append(log: Log, edges: Iterable[Edge] = EDGES) -> dict[tuple[str, int, int], Edge]:
+    """Append the messages to a log; returns where each is: (topic, partition, offset)."""
+    places = {}
+    for edge in edges:
+        records = log.setdefault((edge.topic, edge.partition), [])
+        offset = records[-1].offset + 1 if records else 0
+        records.append(Record(offset, edge.timestamp, b"key", edge.value, list(edge.headers)))
+        places[edge.topic, edge.partition, offset] = edge
+    return places
+
+
+def wrong(
+    places: Mapping[tuple[str, int, int], Edge], rows: Iterable[tuple[str, str, int, int, str, str]]
+) -> dict[str, tuple[str, str]]:
+    """Cases that did not become what they must: name -> (verdict, rules) they have.
+
+    rows: kafka_cluster, topic, partition, kafka_offset, verdict, failed_rules of `silver.int_messages`.
+    """
+    found = {row[1:4]: row[4:] for row in rows if row[0] == CLUSTER}
+    return {
+        edge.name: found.get(place, ("no verdict", ""))
+        for place, edge in places.items()
+        if found.get(place) != (edge.verdict, edge.rules)
+    }
