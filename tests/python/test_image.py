@@ -42,8 +42,9 @@ class Containers:
         self.environment = os.environ | {"CONTAINERS_CONF": str(conf)}
 
     def build(self) -> None:
-        """Build the image, with the machine's certificates and pip settings: mounted, they stay out of the image."""
+        """Build the image, with the machine's certificates and settings: mounted, they stay out of the image."""
         mounts = {"/etc/ssl/certs": "/etc/ssl/certs"} | pip_settings(self.folder / "pip.conf")
+        mounts |= uv_settings(self.folder / "uv.toml")
         volumes = [f"--volume={here}:{there}:ro" for here, there in mounts.items()]
         local = ["--isolation", "chroot", "--network", "host", "--pull-never", "--format", "docker"]
         command = ["buildah", *self.storage, "build", *local, *volumes, "--tag", IMAGE, str(PROJECT_ROOT)]
@@ -104,6 +105,12 @@ def pip_settings(file: Path) -> dict[str, str]:
         settings.write(output)
     folders = settings["global"].get("find-links", "").split()
     return {str(file): "/etc/pip.conf"} | {folder: folder for folder in folders if Path(folder).is_dir()}
+
+
+def uv_settings(file: Path) -> dict[str, str]:
+    """Write settings of uv to a file: it trusts the certificates that were mounted; what to mount where for it."""
+    file.write_text("system-certs = true\n", encoding="utf-8")
+    return {str(file): "/etc/uv/uv.toml"}
 
 
 @pytest.fixture(scope="module")

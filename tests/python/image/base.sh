@@ -21,9 +21,9 @@ debootstrap --variant=minbase --include=ca-certificates,python3,python3-pip,pyth
   || { tail -20 "$root.log" >&2; exit 1; }
 rm "$root.log"
 
-# What the official image has and Debian has not: `python`, its pip, and that this pip may install for everyone.
+# What the official image has and Debian has not: `python`, and that pip may install for everyone. pip is Debian's own
+# (23.0.1), older than the official image's.
 ln -s python3 "$root/usr/bin/python"
-python3 -m pip install --quiet --target "$root/usr/local/lib/python3.11/dist-packages" pip==24.0
 rm -f "$root"/usr/lib/python3*/EXTERNALLY-MANAGED
 rm -rf "$root"/var/cache/apt "$root"/var/lib/apt/lists
 
