@@ -2,6 +2,9 @@
 
 Asked for several places at once, it answers a list in their order; for one, the object alone. Errors are
 `{"error": true, "reason": "..."}` with status 4xx. A condition is a code of WMO table 4677; the API uses a part of it.
+
+What is wrong with one place's part of an answer costs that place only, and what is wrong with a value that is not
+used costs nothing: each place is read by itself, and a token that JSON does not have (`-nan`) stands for itself.
 """
 
 from __future__ import annotations
@@ -9,11 +12,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
 from typing import Any, Never
 
@@ -86,6 +91,9 @@ LONGEST_PAUSE = 120.0
 
 _LONGEST_LATER = 86_400.0
 _LONGEST_VALUE = 100
+_GRID_DEGREES = 0.5
+"""The API answers with the coordinates of its grid's cell, which is at most so far from the place that was asked for:
+the coarsest grid has cells of 0.25 degrees, and a cell on land is taken for one at sea."""
 _MOST_BYTES = 4 * 1024 * 1024
 _UNITS = {"temperature_unit": "celsius", "wind_speed_unit": "kmh", "precipitation_unit": "mm"}
 
@@ -117,6 +125,16 @@ class Reading:
 
     observed: datetime
     values: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unusable:
+    """What stands in an answer for a value that is none, such as the text `-nan`."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text[:200]
 
 
 class _Again(Exception):
@@ -189,19 +207,17 @@ class OpenMeteo:
                 f"The weather API at {self.address} fails: {error}.",
                 "It is asked again with the next poll; LEVAIN_WEATHER_URL says where it is.",
             ) from error
-        entries = answer if isinstance(answer, list) else [answer]
-        if len(entries) != len(places):
-            self._malformed(f"{len(entries)} places instead of {len(places)}")
-        return [self._reading(number, entry) for number, entry in enumerate(entries)]
+        found = _by_place(places, answer)
+        return [self._reading(number, entry) for number, entry in enumerate(found)]
 
-    def _ask(self, query: Mapping[str, str]) -> Any:
-        """One try: the JSON of the answer, numbers as decimals."""
+    def _ask(self, query: Mapping[str, str]) -> list[Any]:
+        """One try: the places of the answer, numbers as decimals."""
         status, headers, body = asyncio.run(self._get_unless_stopped(query))
         self._check_status(status, headers, body)
-        try:
-            return json.loads(body, parse_float=_decimal, parse_constant=_no_json)
-        except (ValueError, RecursionError) as error:
-            self._malformed(f"no JSON: {_shown(body)}", error)
+        parts = _parts(body.decode(errors="replace").removeprefix("\ufeff"))
+        if not parts:
+            self._malformed(f"no place in it, or no JSON: {_shown(body)}")
+        return [_read_part(part) for part in parts]
 
     async def _get(self, query: Mapping[str, str]) -> _Answer:
         """What the API answers; nothing is read of a redirect, which may be as large as it likes."""
@@ -263,8 +279,8 @@ class OpenMeteo:
 
     def _reading(self, number: int, entry: Any) -> Reading | LevainError:
         try:
-            if not isinstance(entry, dict):
-                self._malformed(f"place {number + 1} is no object")
+            if isinstance(entry, _Unusable):
+                self._malformed(f"place {number + 1} {entry}")
             if entry.get("error"):
                 self._malformed(f"place {number + 1} has an error: {entry.get('reason')}")
             current, units = entry.get("current"), entry.get("current_units")
@@ -369,12 +385,103 @@ def _without_address(error: Exception) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
-def _decimal(text: str) -> Decimal:
-    value = Decimal(text)
-    if abs(value.adjusted()) > 30:  # 1e999999999 would be a gigabyte of digits
-        raise ValueError(f"{text[:40]} is out of any range")
-    return value
+def _parts(text: str) -> list[str]:
+    """The JSON of each place in an answer: the elements of its list, or its one object; none if it is neither.
+
+    The text may end in the middle of an element. Tokens that JSON does not have are replaced by `_marked` ones.
+    """
+    words = [_marked(token[0]) if token["bare"] else token[0] for token in _TOKEN.finditer(text)]
+    if not words or words[0] != "[":
+        return [" ".join(words)] if words and words[0] == "{" else []
+    parts: list[list[str]] = [[]]
+    depth = 0
+    for word in words[1:]:
+        depth += (word in ("[", "{")) - (word in ("]", "}"))
+        if depth < 0:
+            break
+        if depth == 0 and word == ",":
+            parts.append([])
+        else:
+            parts[-1].append(word)
+    return [" ".join(part) for part in parts if part]
 
 
-def _no_json(token: str) -> Never:
-    raise ValueError(f"{token} is no JSON")
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{},:]|(?P<bare>[^\s\[\]{},:"]+)', re.DOTALL)
+_JSON_WORD = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?|true|false|null")
+_UNUSABLE = "\0"
+
+
+def _marked(word: str) -> str:
+    return word if _JSON_WORD.fullmatch(word) else json.dumps({_UNUSABLE: word})
+
+
+def _read_part(text: str) -> Any:
+    """The object of a place; `_Unusable` where it is none, and within it for each value that is none."""
+    try:
+        read = json.loads(text, parse_float=_number, parse_int=_number, object_pairs_hook=_object)
+    except (ValueError, RecursionError):
+        return _Unusable(f"is no JSON: {_shown(text.encode(errors='replace'))}")
+    return read if isinstance(read, dict) else _Unusable("is no object")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Any:
+    if len(pairs) == 1 and pairs[0][0] == _UNUSABLE:
+        return _Unusable(str(pairs[0][1]))
+    read: dict[str, Any] = {}
+    for name, value in pairs:
+        read[name] = _Unusable("given twice") if name in read and read[name] != value else value
+    return read
+
+
+def _number(text: str) -> Decimal | int | _Unusable:
+    """A number, exact; one that no field could hold is unusable: 1e999999999 would be a gigabyte of digits."""
+    if len(text) > _LONGEST_VALUE:
+        return _Unusable(text)
+    if text.lstrip("-").isdigit():
+        return int(text)
+    try:
+        value = Decimal(text)
+    except InvalidOperation:  # an exponent beyond what a decimal has
+        return _Unusable(text)
+    return value if abs(value.adjusted()) <= 30 else _Unusable(text)
+
+
+def _by_place(places: Sequence[Place], entries: Sequence[Any]) -> list[Any]:
+    """For each place its part of the answer, or an `_Unusable` that says why there is none.
+
+    Parts come in the order of the places, but an API may leave one out or mix them up: so a part is taken only for a
+    place that its coordinates are near to; first the part with the place's own number, then the nearest.
+    """
+    where = [_coordinates(entry) for entry in entries]
+    near = sorted(
+        (number != position or len(entries) != len(places), distance, number, position)
+        for number, place in enumerate(places)
+        for position, coordinates in enumerate(where)
+        if isinstance(coordinates, tuple) and (distance := _degrees(place, coordinates)) <= _GRID_DEGREES
+    )
+    taken: dict[int, int] = {}
+    for _, _, number, position in near:
+        if number not in taken and position not in taken.values():
+            taken[number] = position
+    odd = [f"; part {position + 1} {each}" for position, each in enumerate(where) if isinstance(each, _Unusable)]
+    missing = _Unusable(f"is not among the {len(entries)} of the answer{''.join(odd[:1])}")
+    return [entries[taken[number]] if number in taken else missing for number in range(len(places))]
+
+
+def _coordinates(entry: Any) -> tuple[float, float] | _Unusable:
+    """Latitude and longitude of a part, in degrees."""
+    if isinstance(entry, _Unusable):
+        return entry
+    for name in ("latitude", "longitude"):
+        if isinstance(entry.get(name), bool) or not isinstance(entry.get(name), int | Decimal):
+            reason = f": {entry['reason']}" if entry.get("error") and "reason" in entry else ""
+            return _Unusable(f"has no {name}, but {entry.get(name)!r:.80}{reason}")
+    return float(entry["latitude"]), float(entry["longitude"])
+
+
+def _degrees(place: Place, coordinates: tuple[float, float]) -> float:
+    """The greater of the differences in latitude and, as seen from the equator, in longitude."""
+    latitude, longitude = coordinates
+    around = abs(float(place.longitude) - longitude) % 360
+    narrowed = min(around, 360 - around) * math.cos(math.radians(float(place.latitude)))
+    return max(abs(float(place.latitude) - latitude), narrowed)

@@ -767,12 +767,17 @@ class Api(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def place(self) -> dict[str, Any]:
+    def place(self, latitude: str = "48.853291", longitude: str = "2.369255") -> dict[str, Any]:
+        """The answer for one place, with the coordinates of its grid's cell."""
         units = {"time": "iso8601", "interval": "seconds", "temperature_2m": "°C", "relative_humidity_2m": "%"}
         units |= {"precipitation": "mm", "wind_speed_10m": "km/h", "weather_code": "wmo code"}
         current = {"time": self.time, "interval": 900, "temperature_2m": 7.4, "relative_humidity_2m": 81}
         current |= {"precipitation": 0.10, "wind_speed_10m": 14.8, "weather_code": self.code}
-        return {"latitude": 48.86, "utc_offset_seconds": 0, "current_units": units, "current": current}
+        cell = {"latitude": round(float(latitude) / 0.25) * 0.25, "longitude": round(float(longitude) / 0.25) * 0.25}
+        return {**cell, "utc_offset_seconds": 0, "current_units": units, "current": current}
+
+    def places(self, query: dict[str, str]) -> list[dict[str, Any]]:
+        return list(map(self.place, query["latitude"].split(","), query["longitude"].split(",")))
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that was not waited for has gone."""
@@ -788,7 +793,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.next:
             self.server.next.pop(0)(self)
         else:
-            places = [self.server.place() for _ in query["latitude"].split(",")]
+            places = self.server.places(query)
             self.answer(json.dumps(places if len(places) > 1 else places[0]))
 
     def answer(self, text: str, status: int = 200, **headers: str) -> None:
@@ -1037,13 +1042,11 @@ REFUSED = '{"error": true, "reason": "Latitude must be in range of -90 to 90.\\n
         (status(400, REFUSED), "refuses the request: HTTP 400, Latitude must be in range of -90 to 90. Given: 95."),
         (status(404, "<html>not here</html>"), "HTTP 404, '<html>not here</html>'"),
         (status(200, "<html>log in</html>"), "no JSON: '<html>log in</html>'"),
-        (status(200, '{"current": NaN}'), "no JSON"),
-        (status(200, "[" * 100_000), "no JSON"),
-        (status(200, '{"current": 1e999999999}'), "no JSON"),
-        (status(200, "[]"), "0 places instead of 1"),
+        (status(200), "no JSON: ''"),
+        (status(200, "[]"), "no place in it"),
         (status(200, " " * 5_000_000), "more than 4194304 bytes"),
     ],
-    ids=["400", "404", "html", "nan", "deep", "huge-number", "count", "large"],
+    ids=["400", "404", "html", "empty", "no-place", "large"],
 )
 def test_what_will_not_pass_is_said_at_once(
     api: Api, settings: Settings, misbehave: Callable[[Handler], None], says: str
@@ -1052,6 +1055,96 @@ def test_what_will_not_pass_is_said_at_once(
     with pytest.raises(LevainError, match=re.escape(says)):
         asking(api, settings, weather_timeout_seconds=5).now([PARIS])
     assert len(api.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ('{"current": NaN}', "has no latitude, but None"),
+        ('{"error": true, "reason": "no model here"}', "has no latitude, but None: no model here"),
+        ('{"latitude": 48.85, "longitude": 2.37', 'is no JSON: \'{ "latitude" : 48.85 , "longitude" : 2.37\''),
+        ('{"latitude": 48.85, "longitude": 2.37, }', "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
+        ('{"":' * 100_000, "is no JSON"),
+        ("[null]", "is no object"),
+        ('{"latitude": 45.77, "longitude": 4.83}', "is not among the 1 of the answer"),
+    ],
+    ids=["nothing", "error", "truncated", "comma", "deep-list", "deep-object", "null", "elsewhere"],
+)
+def test_an_answer_without_the_place_is_said(api: Api, settings: Settings, answer: str, says: str) -> None:
+    api.next = [status(200, answer)]
+    [reading] = asking(api, settings, weather_timeout_seconds=5).now([PARIS])
+    assert isinstance(reading, LevainError) and says in reading.message and len(reading.message) < 500
+
+
+BAD_TOKENS = [
+    "-nan",
+    "nan(ind)",
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "1e400",
+    "1e999999999",
+    "1e9999999999999999999",
+    "None",
+]
+BAD_TOKENS += ["+7", "07", "7.", ".7", "0x7", "'7'", "undefined", "9" * 5000]
+
+
+@pytest.mark.parametrize("token", BAD_TOKENS, ids=lambda token: token[:12])
+def test_a_bad_token_costs_its_place_where_it_is_needed(api: Api, settings: Settings, token: str) -> None:
+    bordeaux = Place(Decimal("44.84"), Decimal("-0.58"))
+    three = [PARIS, LYON, bordeaux]
+
+    def answer(*altered: str) -> list[Reading | LevainError]:
+        def misbehave(handler: Handler) -> None:
+            places = handler.server.places(handler.server.asked[-1])
+            for name in altered:
+                (places[1] if name in places[1] else places[1]["current"])[name] = "?"
+            handler.answer(json.dumps(places).replace('"?"', token))
+
+        api.next = [misbehave]
+        return asking(api, settings).now(three)
+
+    for altered in (("latitude", "longitude"), ("temperature_2m",), ("weather_code",), ("time",)):
+        first, second, third = answer(*altered)
+        assert isinstance(first, Reading) and isinstance(third, Reading) and isinstance(second, LevainError)
+        assert token[:80] in second.message and len(second.message) < 500
+    assert all(isinstance(reading, Reading) for reading in answer("elevation", "interval", "generationtime_ms"))
+
+
+def test_a_value_given_twice_costs_its_place_unless_it_is_the_same(api: Api, settings: Settings) -> None:
+    place = json.dumps(api.place())
+    for twice, message in (
+        ('"temperature_2m": 7.4', ""),
+        ('"temperature_2m": 9', "temperature_2m of place 1 is no weather: given twice"),
+    ):
+        api.next = [status(200, place.replace('"temperature_2m": 7.4', f'{twice}, "temperature_2m": 7.4'))]
+        [reading] = asking(api, settings).now([PARIS])
+        assert message in reading.message if isinstance(reading, LevainError) else not message
+
+
+def test_places_that_are_left_out_or_mixed_up_get_no_other_weather(api: Api, settings: Settings) -> None:
+    places = [PARIS, LYON, Place(Decimal("44.84"), Decimal("-0.58")), Place(Decimal("44.84"), Decimal("-0.57"))]
+    query = {"latitude": ",".join(str(place.latitude) for place in places)}
+    query["longitude"] = ",".join(str(place.longitude) for place in places)
+    parts = api.places(query)
+    for number, part in enumerate(parts):
+        part["current"]["temperature_2m"] = number
+
+    def temperatures(answer: str) -> list[int | None]:
+        api.next = [status(200, answer)]
+        readings = asking(api, settings).now(places)
+        return [each.values["temperature_c"] if isinstance(each, Reading) else None for each in readings]
+
+    assert temperatures(json.dumps(parts)) == [0, 1, 2, 3]
+    assert temperatures(json.dumps([parts[1], parts[0], *parts[2:]])) == [0, 1, 2, 3]
+    assert temperatures(json.dumps(parts[1:])) == [None, 1, 2, 3]
+    assert temperatures(json.dumps([*parts, parts[0]])) == [0, 1, 2, 3]
+    whole = json.dumps(parts)
+    assert temperatures(whole[: whole.index('"current"', whole.index("4.75"))]) == [0, None, None, None]
+    assert temperatures(whole[: whole.rindex('"current"')]) == [0, 1, 2, None]
+    assert temperatures("[" + json.dumps(parts[0]) + ", null, 7, " + json.dumps(parts[3])) == [0, None, None, 3]
 
 
 @pytest.mark.parametrize(
@@ -1161,7 +1254,7 @@ def test_many_shops_are_asked_for_in_several_requests(shops: Folder, api: Api, t
 
 def test_a_request_that_fails_costs_only_its_shops(shops: Folder, api: Api, tmp_path: Path) -> None:
     def well(handler: Handler) -> None:
-        handler.answer(json.dumps([handler.server.place() for _ in range(100)]))
+        handler.answer(json.dumps(handler.server.places(handler.server.asked[-1])))
 
     rows = [f"S{number:03d},{number / 10},{-number / 10}" for number in range(250)]
     (tmp_path / "mine.csv").write_text("store_id,latitude,longitude\n" + "\n".join(rows))
