@@ -48,8 +48,12 @@ def json_object(fields: Mapping[str, Any]) -> str:
     Raises:
         KeyError: a value is of a type that has no JSON form here; the key is the type.
     """
-    parts = [f"{encode_basestring(name)}: {_TEXT[type(value)](value)}" for name, value in fields.items()]
-    return "{" + ", ".join(parts) + "}"
+    return "{" + ", ".join([f"{encode_basestring(name)}: {json_text(value)}" for name, value in fields.items()]) + "}"
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON; as `json_object` writes it."""
+    return _TEXT[type(value)](value)
 
 
 def utc(moment: datetime) -> datetime:

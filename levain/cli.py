@@ -185,7 +185,7 @@ def query(
     format: Annotated[QueryFormat, typer.Option(help="how to print the rows")] = QueryFormat.table,
 ) -> None:
     """SQL on the built tables; reads only."""
-    from levain.warehouse import query as run
+    from levain.query import query as run
 
     run(_settings(), sql, format=format.value)
 
@@ -290,7 +290,11 @@ def main() -> None:
 
 
 def _fail(message: str, hint: str) -> None:
-    sys.stderr.write(message.strip() + "\n" + (hint.strip() + "\n" if hint else ""))
+    from levain.terminal import warn
+
+    for text in (message, hint):
+        if text.strip():
+            warn(text.strip(), style="")
     sys.exit(1)
 
 

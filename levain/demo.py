@@ -11,7 +11,7 @@ from ingest.errors import LevainError
 from ingest.settings import Settings
 from levain import ledger, processes
 from levain.stack import Stack, unlanded
-from levain.terminal import console, errors, progress, say, show_table
+from levain.terminal import detail, errors, progress, say, show_table
 from levain.warehouse import VERDICTS, build, parse, reader, rows_of, verdict_counts
 
 LANDING_SECONDS = 60.0
@@ -92,7 +92,7 @@ def _summary(settings: Settings) -> None:
     if best:
         rows = [(name, category, units, f"{amount:,.2f}") for name, category, units, amount in best[1]]
         show_table("\nBest-selling products", ("product", "category", "units", "net amount, euros"), rows)
-    console.print()
+    detail()
     say("adds up", taken.sums)
 
 
@@ -109,4 +109,4 @@ def _next(settings: Settings, seconds: float, stopped: bool) -> None:
         ("docs", "every table described, with column lineage"),
         ("up", "start the stack and keep it running"),
     ):
-        console.print(f"  .venv/bin/levain {command:<54} {purpose}", markup=False)
+        detail(f"  .venv/bin/levain {command:<54} {purpose}")

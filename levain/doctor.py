@@ -13,7 +13,7 @@ import duckdb
 
 from ingest.errors import LevainError
 from ingest.settings import Settings
-from levain.terminal import console, errors
+from levain.terminal import console, detail, errors
 
 LOW_DISK_GB = 5.0
 NO_DISK_GB = 0.5
@@ -37,9 +37,9 @@ def run(settings: Settings) -> bool:
         for finding in found:
             style = {"ok": "green", "warn": "yellow", "fail": "bold red"}[finding.state]
             console.print(f"{finding.state:<5}", style=style, end="")
-            console.print(finding.what, markup=False)
+            detail(finding.what)
             if finding.to_do:
-                console.print(f"     {finding.to_do}", markup=False)
+                detail(f"     {finding.to_do}")
             well = well and finding.state != "fail"
     return well
 

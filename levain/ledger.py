@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 import duckdb
 
 from ingest.settings import Settings
-from levain.terminal import errors, say, show_table
+from levain.terminal import errors, say, show_table, warn
 from levain.warehouse import VERDICTS, check_bronze, reader, rows_of
 
 Place = tuple[str, str, int]
@@ -154,7 +154,7 @@ def print_ledger(settings: Settings, *, format: str = "table") -> bool:
         if not ledger.faults:
             say("\nadds up", ledger.sums)
     for fault in ledger.faults:
-        errors.print(f"Does not add up: {fault}.", style="red", markup=False)
+        warn(f"Does not add up: {fault}.", style="red")
     return not ledger.faults
 
 

@@ -16,7 +16,7 @@ import yaml
 from ingest.errors import LevainError, first_line
 from ingest.settings import PROJECT_ROOT, Settings
 from levain.bronze import bronze_tables
-from levain.terminal import errors, say, show_table
+from levain.terminal import say, show_table, warn
 from levain.warehouse import build as build_warehouse
 from levain.warehouse import parse, reader
 
@@ -79,7 +79,7 @@ def run(settings: Settings, build: bool = True) -> bool:
     )
     for each in comparisons:
         for remark in each.remarks:
-            errors.print(f"{each.relation}: {remark}", markup=False)
+            warn(f"{each.relation}: {remark}", style="")
     different = [each.relation for each in comparisons if not each.equal]
     say("parity", f"{len(comparisons) - len(different)} of {len(comparisons)} relations are equal on both engines")
     return not different

@@ -230,7 +230,7 @@ class Stack:
         else:
             log = self.run / f"{name}.log"
             warn(f"The {name} (pid {found.pid}) has ended without being stopped. Last lines of {log}:")
-            errors.print(processes.last_lines(log), markup=False)
+            warn(processes.last_lines(log), style="")
         path.unlink(missing_ok=True)
         return None
 

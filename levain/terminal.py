@@ -1,30 +1,61 @@
-"""How Levain speaks to the terminal: facts on stdout; progress, and what went wrong, on stderr."""
+"""How Levain speaks to the terminal: facts on stdout; progress, and what went wrong, on stderr.
+
+What comes from data, paths and other programs is printed as data: nothing in it is markup, and its control characters
+are escaped, so that no message can move the cursor, change colours or hide a line.
+"""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+errors = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=True)
 
 # A narrow terminal breaks the lines itself: cells cut to fit could not be read, and a pipe has no width.
-_wide = Console(highlight=False, width=10_000)
+_wide = Console(highlight=False, markup=False, emoji=False, width=10_000)
+
+_JOINERS = "\u200c\u200d"  # what holds the letters of some scripts, and emoji, together
 
 
-def say(what: str, value: str) -> None:
-    """One fact: a name and what is to be said of it."""
+def printable(text: object, keep: str = "") -> str:
+    r"""The text with each control character escaped: ESC as `\x1b`, a line break as `\n`, U+202E as `\u202e`.
+
+    Args:
+        text: what comes from data, a path or another program.
+        keep: control characters that stay, such as the line breaks of a log.
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in _JOINERS + keep
+        else character
+        for character in text
+    )
+
+
+def say(what: str, value: object) -> None:
+    """One fact: a name and its value."""
     console.print(f"{what:<10}", end="", style="bold")
-    console.print(value, markup=False)
+    console.print(printable(value))
 
 
-def warn(text: str) -> None:
-    """Something was not as it should be, and what Levain does about it."""
-    errors.print(text, style="yellow", markup=False)
+def detail(text: object = "") -> None:
+    """A line below a fact, such as what to do about it."""
+    console.print(printable(text, keep="\n"))
+
+
+def warn(text: object, style: str = "yellow") -> None:
+    """Something is not as it should be, and what Levain does about it; may have several lines."""
+    errors.print(printable(text, keep="\n\t"), style=style)
 
 
 @contextmanager
@@ -34,7 +65,12 @@ def progress(title: str) -> Iterator[Callable[[int, str, int], None]]:
     Args:
         title: what is being done; empty: show nothing.
     """
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+    )
     with Progress(
         *columns, TimeElapsedColumn(), console=errors, transient=True, disable=not (title and errors.is_terminal)
     ) as bar:
@@ -52,15 +88,14 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
     grid = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=None)
     for index, column in enumerate(columns):
         values = [row[index] for row in rows if row[index] is not None]
-        numbers = bool(values) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
-        grid.add_column(column, justify="right" if numbers else "left", no_wrap=True)
+        numbers = bool(values) and all(isinstance(v, (int, float, Decimal)) and not isinstance(v, bool) for v in values)
+        grid.add_column(printable(column), justify="right" if numbers else "left", no_wrap=True)
     for row in rows:
-        grid.add_row(*(_text(value) for value in row))
+        grid.add_row(*(_cell(value) for value in row))
     _wide.print(grid)
 
 
-def _text(value: object) -> str:
+def _cell(value: object) -> str:
     if value is None:
         return ""
-    text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-    return text.replace("[", r"\[")  # data is never markup
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else printable(value)

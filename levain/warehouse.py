@@ -6,19 +6,16 @@ of the file meanwhile; that is told as what it is.
 
 from __future__ import annotations
 
-import csv
 import fcntl
 import json
 import logging
 import os
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
-from decimal import Decimal
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,13 +189,13 @@ def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
-            connection = duckdb.connect(str(path), read_only=True)
+            connection = duckdb.connect(str(path), read_only=True, config={"python_enable_replacements": False})
             break
         except duckdb.IOException as error:
             lock = locked(str(error), path)
             if lock is None:
                 raise LevainError(
-                    f"{path} cannot be read: {_one_line(error)}",
+                    f"{path} cannot be read: {one_line(error)}",
                     "Restore it from a backup. Without one, move it away and run `levain build`: it is made anew from "
                     "Bronze, all but what the snapshots knew of earlier reference data.",
                 ) from error
@@ -223,46 +220,6 @@ def locked(text: str, path: Path) -> LevainError | None:
         "reads, and while somebody reads, no build writes.",
         "Run this again when that has ended.",
     )
-
-
-def query(settings: Settings, sql: str, format: str = "table") -> None:
-    """Print the rows of one SELECT.
-
-    Args:
-        settings: which home.
-        sql: one statement that only reads.
-        format: `table`, `json` (a list of objects) or `csv` (with a header).
-
-    Raises:
-        LevainError: it is not one reading statement, it cannot be run, or see `reader`.
-    """
-    with reader(settings) as connection:
-        try:
-            statements = connection.extract_statements(sql)
-        except duckdb.Error as error:
-            raise LevainError(f"The query cannot be read: {_one_line(error)}", "Correct it.") from error
-        reading = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
-        if len(statements) != 1 or statements[0].type not in reading:
-            what = ", ".join(statement.type.name for statement in statements) or "nothing"
-            raise LevainError(f"`levain query` takes one SELECT; this is {what}.", "Tables change only by a build.")
-        try:
-            cursor = connection.execute(statements[0])
-            columns = [column[0] for column in cursor.description or []]
-            rows = cursor.fetchall()
-        except duckdb.Error as error:
-            raise LevainError(
-                f"The query cannot be run: {_one_line(error)}",
-                '`levain query "select table_schema, table_name from information_schema.tables order by all"` '
-                "lists the tables.",
-            ) from error
-    if format == "json":
-        print(json.dumps([dict(zip(columns, map(_plain, row), strict=True)) for row in rows], ensure_ascii=False))
-    elif format == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([value if isinstance(value, Decimal) else _plain(value) for value in row] for row in rows)
-    else:
-        show_table("", columns, rows)
 
 
 def show(settings: Settings) -> None:
@@ -454,27 +411,6 @@ def _raise_if_failed(settings: Settings, outcome: dbtRunnerResult) -> None:
     )
 
 
-def _plain(value: Any) -> Any:
-    """A value as JSON and CSV write it: timestamps and dates in ISO 8601, decimals as numbers, bytes in hex."""
-    match value:
-        case None | bool() | int() | float() | str():
-            return value
-        case Decimal():
-            return int(value) if value == value.to_integral_value() else float(value)
-        case datetime() | date():
-            return value.isoformat()
-        case bytes():
-            return value.hex()
-        case dict():
-            return {str(key): _plain(each) for key, each in value.items()}
-        case list() | tuple():
-            return [_plain(each) for each in value]
-        case timedelta():
-            return value.total_seconds()
-        case _:
-            return str(value)
-
-
 def _short(value: Any) -> Any:
     return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else value
 
@@ -484,6 +420,6 @@ def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
     return int(row[0]) if row else 0
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """DuckDB's message without the excerpt of the query below it."""
     return " ".join(str(error).partition("\n\nLINE ")[0].split())
