@@ -6,7 +6,8 @@ whose one schema object describes a topic's events. What the standard has no wor
 ========================  =====================================================================================
 on the schema object      `key`, `identity`, `eventTime` (names of fields), `partitions`, `minimumCompleteness` (0-100)
 on a property             `weight` (its part of the quality score), `column` (its name in the warehouse, where
-                          the field's own name will not do), `strict` (true: an unknown reference holds the event)
+                          the field's own name will not do), `strict` (true: an unknown reference holds the event),
+                          `identifier` (true: an integer that names something, and is never added up)
 on a rule                 `weight`
 ========================  =====================================================================================
 
@@ -15,8 +16,10 @@ What is promised here is checked, so what would not be checked is refused: an un
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ import yaml
 from open_data_contract_standard.model import DataQuality, OpenDataContractStandard, SchemaObject, SchemaProperty
 from pydantic import ValidationError
 
+from ingest import rules
 from ingest.errors import LevainError
 
 CONTRACTS_DIR = Path(__file__).resolve().parent / "contracts"
@@ -54,11 +58,18 @@ MESSAGE_COLUMNS = (
 )
 """Columns of every checked message, whatever its topic: message_columns() in macros/verdicts.sql."""
 
+MOST_EVENTS = 10**10
+"""As many events of a topic as sums hold: what models add up has a type that this many of the largest values fit."""
+
+LARGEST_INTEGER = (2**63 - 1) // MOST_EVENTS
+"""Of a field that is counted: `MOST_EVENTS` of it fit a bigint. Numbers always do: decimal(28, s) holds their sums."""
+
 _OPTIONS = {
     "string": ("format", "pattern"),
     "integer": ("minimum", "maximum"),
     "number": ("minimum", "maximum"),
 }
+_JINJA = ("{{", "{%", "{#")
 _SPARK_WORDS = {"lateral", "minus", "setminus"}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TOPIC = re.compile(r"[a-z][a-z0-9_-]*")
@@ -85,14 +96,35 @@ class Field:
     required: bool
     description: str
     weight: int
-    minimum: float | None = None
-    maximum: float | None = None
+    minimum: int | Decimal | None = None
+    maximum: int | Decimal | None = None
     allowed: tuple[str, ...] | None = None
     format: str | None = None
     pattern: str | None = None
     precision: int = 12
     scale: int = 2
     reference: Reference | None = None
+    identifier: bool = False
+    """An integer that names something: up to 18 digits, compared with others, never added up."""
+
+    @property
+    def kind(self) -> rules.Kind:
+        """What rules may do with its column; a number only ever has a value within its limits there."""
+        match self.logical_type:
+            case "integer" if self.identifier:
+                return rules.IDENTIFIER
+            case "integer":
+                return rules.integer(int(self.minimum or 0), int(self.maximum or 0))
+            case "number":
+                most = Decimal(10) ** (self.precision - self.scale)
+                low = -most if self.minimum is None else Decimal(self.minimum)
+                high = most if self.maximum is None else Decimal(self.maximum)
+                return rules.decimal(low, high, self.precision, self.scale)
+            case "boolean":
+                return rules.BOOLEAN
+            case "timestamp" | "date":
+                return rules.TIME
+        return rules.TEXT
 
 
 @dataclass(frozen=True)
@@ -221,12 +253,12 @@ def _contract(path: Path, document: OpenDataContractStandard, schema: SchemaObje
     table = topic.replace("-", "_")
     if not schema.properties:
         raise _wrong(path, "schema.properties", "must list the event's fields")
-    fields = tuple(_field(path, each) for each in schema.properties)
+    fields = tuple(_field(path, each, each.name == custom.get("identity")) for each in schema.properties)
     for attribute in ("name", "column"):
         names = [getattr(field, attribute) for field in fields]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise _wrong(path, "schema.properties", f"{attribute} '{twice[0]}' stands twice")
+            raise _wrong(path, "schema.properties", f"{attribute} '{twice[0]}' is duplicated")
     by_name = {field.name: field for field in fields}
     _check_columns(path, fields, {"event_id": custom.get("identity"), "event_time": custom.get("eventTime")})
     for role in ("key", "identity", "eventTime"):
@@ -237,6 +269,8 @@ def _contract(path: Path, document: OpenDataContractStandard, schema: SchemaObje
     event_time = by_name[custom["eventTime"]]
     if not event_time.required or event_time.logical_type != "timestamp":
         raise _wrong(path, f"schema.properties.{event_time.name}", "is the event time: a required timestamp")
+    if not any(field.weight for field in fields):
+        raise _wrong(path, "schema.properties", "have no weight at all, so there is no quality score to give")
     return Contract(
         path=path,
         topic=topic,
@@ -254,14 +288,14 @@ def _contract(path: Path, document: OpenDataContractStandard, schema: SchemaObje
             path, "schema.customProperties.minimumCompleteness", custom.get("minimumCompleteness", 0), 0, 100
         ),
         fields=fields,
-        rules=_rules(path, schema),
+        rules=_rules(path, schema, fields),
     )
 
 
-def _field(path: Path, each: SchemaProperty) -> Field:
+def _field(path: Path, each: SchemaProperty, is_identity: bool) -> Field:
     name = each.name or ""
     where = f"schema.properties.{name or '?'}"
-    custom = _custom(path, where, each, ("weight", "column", "strict"))
+    custom = _custom(path, where, each, ("weight", "column", "strict", "identifier"))
     column = str(custom.get("column", name))
     if not _NAME.fullmatch(name) or not _NAME.fullmatch(column):
         raise _wrong(path, where, "name and column must be lower case letters, digits and underscores")
@@ -277,6 +311,16 @@ def _field(path: Path, each: SchemaProperty) -> Field:
         if not 1 <= precision <= 15 or scale > precision:
             raise _wrong(path, f"{where}.physicalType", "a JSON number is exact to 15 digits, so decimal(15,s) at most")
     required = bool(each.required)
+    reference = _reference(path, where, each, bool(custom.get("strict", False)))
+    identifier = is_identity or reference is not None or bool(custom.get("identifier", False))
+    if "identifier" in custom and each.logicalType != "integer":
+        raise _wrong(path, f"{where}.customProperties.identifier", "is said of an integer only")
+    minimum = _limit(path, where, each.logicalType, "minimum", options, precision, scale)
+    maximum = _limit(path, where, each.logicalType, "maximum", options, precision, scale)
+    if each.logicalType == "integer" and not identifier:
+        _check_summable(path, where, minimum, maximum)
+    if minimum is not None and maximum is not None and minimum > maximum:
+        raise _wrong(path, f"{where}.logicalTypeOptions", "minimum is greater than maximum")
     return Field(
         name=name,
         column=column,
@@ -284,24 +328,66 @@ def _field(path: Path, each: SchemaProperty) -> Field:
         required=required,
         description=_text(path, f"{where}.description", each.description),
         weight=_integer(path, f"{where}.weight", custom.get("weight", 10 if required else 5), 0, 1000),
-        minimum=options.get("minimum"),
-        maximum=options.get("maximum"),
+        minimum=minimum,
+        maximum=maximum,
         allowed=_allowed(path, where, each),
         format=options.get("format"),
         pattern=options.get("pattern"),
         precision=precision,
         scale=scale,
-        reference=_reference(path, where, each, bool(custom.get("strict", False))),
+        reference=reference,
+        identifier=identifier,
     )
 
 
+def _limit(
+    path: Path, where: str, kind: str, name: str, options: dict[str, Any], precision: int, scale: int
+) -> int | Decimal | None:
+    """A minimum or maximum, which the field's type must be able to hold."""
+    value = options.get(name)
+    if value is None:
+        return None
+    place = f"{where}.logicalTypeOptions.{name}"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _wrong(path, place, "must be a number")
+    limit = Decimal(str(value))
+    if kind == "integer":
+        if limit != int(limit):
+            raise _wrong(path, place, "of an integer must be a whole number")
+        return int(limit)
+    if abs(limit) >= Decimal(10) ** (precision - scale) or limit != round(limit, scale):
+        raise _wrong(path, place, f"is no decimal({precision},{scale}), so no value could reach it")
+    return limit
+
+
+def _check_summable(path: Path, where: str, minimum: int | Decimal | None, maximum: int | Decimal | None) -> None:
+    """Integers are counted and added up, so both limits are needed, and a sum over every event must fit a bigint."""
+    limits: dict[str, int | Decimal | None] = {"minimum": minimum, "maximum": maximum}
+    for name, limit in limits.items():
+        place = f"{where}.logicalTypeOptions.{name}"
+        if limit is None:
+            raise _wrong(
+                path,
+                place,
+                "is missing: without a limit, one event could overflow every sum. Write the least or most that makes "
+                "sense; or say that the integer only names something, by the custom property `identifier: true`",
+            )
+        if not -LARGEST_INTEGER <= limit <= LARGEST_INTEGER:
+            raise _wrong(
+                path,
+                place,
+                f"must lie within -{LARGEST_INTEGER:,} and {LARGEST_INTEGER:,}, so that the sum of ten billion events "
+                "fits a bigint; where it only names something, say so by the custom property `identifier: true`",
+            )
+
+
 def _check_columns(path: Path, fields: tuple[Field, ...], roles: dict[str, Any]) -> None:
-    """A column's name must be free: no word of SQL, no column that every message has."""
+    """A column's name must be free: no reserved SQL keyword, no column that every message has."""
     for field in fields:
         where = f"schema.properties.{field.name}"
         advice = "give it another name with the custom property `column`"
         if field.column in _sql_words():
-            raise _wrong(path, where, f"'{field.column}' is a word of SQL: {advice}")
+            raise _wrong(path, where, f"'{field.column}' is a reserved SQL keyword: {advice}")
         if field.column in ("fields", "verdict", *MESSAGE_COLUMNS) and roles.get(field.column) != field.name:
             raise _wrong(path, where, f"every message has a column '{field.column}' of its own: {advice}")
 
@@ -325,20 +411,18 @@ def _options(path: Path, where: str, each: SchemaProperty) -> dict[str, Any]:
         if name not in known:
             what = f"of a {kind} can be checked: {', '.join(known)}" if known else f"a {kind} has no options"
             raise _wrong(path, place, f"{what}; for anything else write a rule")
-        if name in ("minimum", "maximum") and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise _wrong(path, place, "must be a number")
         if name == "format" and value != "uuid":
             raise _wrong(path, place, "only uuid is known")
         if name == "pattern":
             _check_pattern(path, place, value)
-    if options.get("minimum", 0) > options.get("maximum", float("inf")):
-        raise _wrong(path, f"{where}.logicalTypeOptions", "minimum is greater than maximum")
     return options
 
 
 def _check_pattern(path: Path, where: str, pattern: Any) -> None:
     if not isinstance(pattern, str) or "'" in pattern or "\\" in pattern:
         raise _wrong(path, where, "must be a text without ' and \\, which engines read differently: write [.], [0-9]")
+    if any(sign in pattern for sign in _JINJA):
+        raise _wrong(path, where, f"has one of {', '.join(_JINJA)}, which dbt would take for its own: write [{{]")
     try:
         re.compile(pattern)
     except re.error as error:
@@ -348,10 +432,12 @@ def _check_pattern(path: Path, where: str, pattern: Any) -> None:
 def _allowed(path: Path, where: str, each: SchemaProperty) -> tuple[str, ...] | None:
     if not each.enum:
         return None
-    values = [value.value for value in each.enum]
-    if each.logicalType != "string" or any(not isinstance(value, str) or "'" in value for value in values):
-        raise _wrong(path, f"{where}.enum", "must list texts without ', of a string")
-    return tuple(map(str, values))
+    values = [str(value.value) for value in each.enum if isinstance(value.value, str)]
+    if each.logicalType != "string" or len(values) < len(each.enum):
+        raise _wrong(path, f"{where}.enum", "must list texts, of a string")
+    if any(sign in value for sign in ("'", "\\", *_JINJA) for value in values):
+        raise _wrong(path, f"{where}.enum", f"must list texts without any of ' \\ {' '.join(_JINJA)}")
+    return tuple(values)
 
 
 def _reference(path: Path, where: str, each: SchemaProperty, strict: bool) -> Reference | None:
@@ -364,8 +450,9 @@ def _reference(path: Path, where: str, each: SchemaProperty, strict: bool) -> Re
     return Reference(model=parts[0], column=parts[1], strict=strict)
 
 
-def _rules(path: Path, schema: SchemaObject) -> tuple[Rule, ...]:
-    rules = []
+def _rules(path: Path, schema: SchemaObject, fields: tuple[Field, ...]) -> tuple[Rule, ...]:
+    columns = {field.column: field.kind for field in fields}
+    found: list[Rule] = []
     for quality in schema.quality or []:
         where = f"schema.quality.{quality.name or '?'}"
         if quality.type != "custom" or quality.engine != "dbt" or not isinstance(quality.implementation, str):
@@ -373,15 +460,20 @@ def _rules(path: Path, schema: SchemaObject) -> tuple[Rule, ...]:
         if not _NAME.fullmatch(quality.name or ""):
             raise _wrong(path, where, "must have a name in lower case letters, digits and underscores")
         custom = _custom(path, where, quality, ("weight",))
-        rules.append(
+        expression = " ".join(quality.implementation.split())
+        try:
+            rules.check_rule(expression, columns)
+        except rules.RuleError as error:
+            raise _wrong(path, f"{where}.implementation", str(error)) from error
+        found.append(
             Rule(
                 name=quality.name or "",
-                expression=" ".join(quality.implementation.split()),
+                expression=expression,
                 description=_text(path, f"{where}.description", quality.description),
                 weight=_integer(path, f"{where}.weight", custom.get("weight", 10), 0, 1000),
             )
         )
-    return tuple(rules)
+    return tuple(found)
 
 
 def _custom(
@@ -397,6 +489,8 @@ def _custom(
 def _text(path: Path, where: str, value: str | None) -> str:
     if not value or not value.strip():
         raise _wrong(path, where, "is missing: say what it means")
+    if any(sign in value for sign in _JINJA):
+        raise _wrong(path, where, f"has one of {', '.join(_JINJA)}, which dbt would take for its own")
     return " ".join(value.split())
 
 

@@ -5,7 +5,9 @@ The files are committed and meant to be read; `levain generate --check` (a part 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from decimal import Decimal
 from pathlib import Path
 
 import yaml
@@ -169,19 +171,25 @@ def _checked_sql(contract: Contract) -> str:
         for condition, rule in _conditions(field):
             rules.append(f"case when {condition} then '{rule}' end")
             broken[field.name].append(condition)
+    conditions = {rule.name: f"not ({_within_limits(contract, rule.expression)})" for rule in contract.rules}
     for named in contract.rules:
-        rules.append(f"case when not ({named.expression}) then '{named.name}' end")
+        rules.append(f"case when {conditions[named.name]} then '{named.name}' end")
     optional = [field for field in contract.fields if not field.required]
     if optional and contract.minimum_completeness:
         weights = _wrapped((f"'{field.name}': {field.weight}" for field in contract.fields), 16)
         rules.append(f"{{{{ completeness_rule({{{weights}}}, minimum={contract.minimum_completeness}) }}}}")
     lost = [_lost([f"{field.column} is null", *broken[field.name]], field.weight) for field in contract.fields] + [
-        f"case when not ({rule.expression}) then {rule.weight} else 0 end" for rule in contract.rules
+        _lost([conditions[rule.name]], rule.weight) for rule in contract.rules
     ]
     total = sum(field.weight for field in contract.fields) + sum(rule.weight for rule in contract.rules)
     missing = [
         f"case when {{{{ json_field('fields', '{f.name}') }}}} is null then '{f.name}' end" for f in optional
     ] or ["cast(null as {{ dbt.type_string() }})"]
+    limits = [
+        f"{{{{ in_range('{name}', {_limit(field.minimum)}, {_limit(field.maximum)}) }}}} as _{name}"
+        for name, field in _limited(contract).items()
+    ]
+    limited = ",\n        ".join(["\n        *", *limits]) if limits else " *"
     common = ",\n        ".join(f"messages.{column}" for column in MESSAGE_COLUMNS)
     columns = "".join(
         f",\n        messages.{field.column}" for field in contract.fields if field.column not in EVENT_COLUMNS
@@ -192,7 +200,8 @@ def _checked_sql(contract: Contract) -> str:
 -- because sqlfluff takes the text of a set block for lines of the query
 with messages as (
 
-    select * from {{{{ ref('{contract.staging_model}') }}}}
+    select{limited}
+    from {{{{ ref('{contract.staging_model}') }}}}
 
 ),
 
@@ -244,11 +253,36 @@ def _lost(conditions: list[str], weight: int) -> str:
             end"""
 
 
+def _limited(contract: Contract) -> dict[str, Field]:
+    """Numbers that a rule reads only within their limits, in a column of their own: ingest/rules.py counts on that."""
+    read = {word.lower() for rule in contract.rules for word in _words(rule.expression)}
+    return {
+        field.column: field
+        for field in contract.fields
+        if field.column in read and not field.identifier and (field.minimum is not None or field.maximum is not None)
+    }
+
+
+def _within_limits(contract: Contract, expression: str) -> str:
+    """A rule's SQL over the columns of `_limited`, whose names begin with an underscore, as no field's does."""
+    limited = _limited(contract)
+    return "".join(f"_{word}" if word.lower() in limited else word for word in _words(expression))
+
+
+def _words(expression: str) -> list[str]:
+    """A rule's SQL in pieces: texts in quotes, words, and what stands between them."""
+    return re.findall(r"'[^']*'|\w+|[^'\w]+", expression)
+
+
+def _limit(limit: int | Decimal | None) -> str:
+    return "none" if limit is None else str(limit) if isinstance(limit, int) else f"{limit:f}"
+
+
 def _conditions(field: Field) -> list[tuple[str, str]]:
     """SQL conditions under which a field's value breaks its contract, with the rule's name."""
     found = []
     limits = [
-        f"{field.column} {operator} {limit}"
+        f"{field.column} {operator} {_limit(limit)}"
         for operator, limit in (("<", field.minimum), (">", field.maximum))
         if limit is not None
     ]

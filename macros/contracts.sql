@@ -61,6 +61,14 @@
     {%- endif -%}
 {% endmacro %}
 
+{% macro in_range(column, minimum, maximum) %}
+    {#- A number within its limits (none: no limit), else null: what a rule calculates with. Of the column's type. -#}
+    {%- set limits = [] -%}
+    {%- if minimum is not none %}{% do limits.append(column ~ ' >= ' ~ minimum) %}{% endif -%}
+    {%- if maximum is not none %}{% do limits.append(column ~ ' <= ' ~ maximum) %}{% endif -%}
+    {{ return('case when ' ~ limits | join(' and ') ~ ' then ' ~ column ~ ' end') }}
+{%- endmacro %}
+
 {% macro completeness_rule(weights, minimum) %}
     {#- Completeness rule: the weight of the fields that are present, in percent of all, is below the minimum. -#}
     {%- set present = [] -%}

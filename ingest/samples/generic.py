@@ -126,7 +126,7 @@ def _value(contract: Contract, field: Field, rng: random.Random, event_time: dat
 
 def _number(field: Field, rng: random.Random) -> int | Decimal:
     """From the range; small numbers more often than large ones, as with prices and most else that is counted."""
-    low, high = field.minimum, field.maximum
+    low, high = (None if limit is None else float(limit) for limit in (field.minimum, field.maximum))
     if low is None:
         low = 0.0 if high is None or high > 0 else high - _SPREAD
     if high is None:

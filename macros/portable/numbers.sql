@@ -33,34 +33,45 @@
     {#-
       Quotient rounded half away from zero; null when the divisor is 0 or null.
 
-      dividend, divisor: decimals or integers with at most 4 decimals, the divisor below 10^10; scale: at most 6.
-      Returns decimal(precision, scale).
+      dividend, divisor: decimals or integers with at most 4 decimals, below 10^26; scale: at most 6; precision: at
+      most 18. Returns decimal(precision, scale).
+
+      Engines divide decimals as doubles, or round twice. So integers do it, in ten-thousandths: twice the quotient, plus
+      one, halved, is the rounding.
     -#}
     {%- if scale > 6 -%}
         {%- do exceptions.raise_compiler_error('decimal_division: at most 6 decimals, not ' ~ scale) -%}
     {%- endif -%}
-    {{ return(adapter.dispatch('decimal_division', 'levain')(dividend, divisor, precision, scale)) }}
-{%- endmacro %}
-
-{% macro duckdb__decimal_division(dividend, divisor, precision, scale) %}
-    {#-
-      DuckDB divides decimals as doubles, so integers do it: twice the quotient, plus one, halved, is the rounding.
-    -#}
-    {%- set up = '(cast(cast(' ~ dividend ~ ' as decimal(22, 4)) * 10000 as hugeint))' -%}
-    {%- set down = '(cast(cast(' ~ divisor ~ ' as decimal(22, 4)) * 10000 as hugeint))' -%}
+    {%- set up = levain._ten_thousandths(dividend) -%}
+    {%- set down = levain._ten_thousandths(divisor) -%}
     cast(
             cast(
-                sign({{ up }}) * sign({{ down }})
-                * ((abs({{ up }}) * {{ 2 * 10 ** scale }} + abs({{ down }})) // nullif(abs({{ down }}) * 2, 0))
+                case when ({{ dividend }} < 0) = ({{ divisor }} < 0) then 1 else -1 end
+                * {{ levain._whole_quotient('abs(' ~ up ~ ') * ' ~ 2 * 10 ** scale ~ ' + abs(' ~ down ~ ')', 'abs(' ~ down ~ ') * 2') }}
                 as decimal({{ precision }}, 0)
             ) * cast({{ '0.' ~ '0' * (scale - 1) ~ '1' if scale else '1' }} as decimal({{ scale + 1 }}, {{ scale }}))
             as decimal({{ precision }}, {{ scale }})
         )
 {%- endmacro %}
 
-{% macro spark__decimal_division(dividend, divisor, precision, scale) -%}
-    cast(
-            cast({{ dividend }} as decimal(18, 4)) / nullif(cast({{ divisor }} as decimal(18, 4)), 0)
-            as decimal({{ precision }}, {{ scale }})
-        )
-{%- endmacro %}
+{% macro _ten_thousandths(number) %}{{ return(adapter.dispatch('_ten_thousandths', 'levain')(number)) }}{% endmacro %}
+
+{% macro duckdb___ten_thousandths(number) %}
+    {{- return('cast(cast(' ~ number ~ ' as decimal(30, 4)) * 10000 as hugeint)') -}}
+{% endmacro %}
+
+{% macro spark___ten_thousandths(number) %}
+    {{- return('cast(cast(' ~ number ~ ' as decimal(30, 4)) * 10000 as decimal(30, 0))') -}}
+{% endmacro %}
+
+{% macro _whole_quotient(dividend, divisor) %}
+    {{ return(adapter.dispatch('_whole_quotient', 'levain')(dividend, divisor)) }}
+{% endmacro %}
+
+{% macro duckdb___whole_quotient(dividend, divisor) %}
+    {{- return('((' ~ dividend ~ ') // nullif(' ~ divisor ~ ', 0))') -}}
+{% endmacro %}
+
+{% macro spark___whole_quotient(dividend, divisor) %}
+    {{- return('((' ~ dividend ~ ') div nullif(' ~ divisor ~ ', 0))') -}}
+{% endmacro %}

@@ -49,6 +49,11 @@ def custom(name: str, key: str, value: object) -> Callable[[dict[str, Any]], obj
     return lambda document: field(document, name).update(customProperties=[{"property": key, "value": value}])
 
 
+def without_weights(document: dict[str, Any]) -> None:
+    for each in document["schema"][0]["properties"]:
+        each["customProperties"] = [{"property": "weight", "value": 0}]
+
+
 def of_schema(key: str, value: object) -> Callable[[dict[str, Any]], object]:
     def change(document: dict[str, Any]) -> None:
         properties = document["schema"][0]["customProperties"]
@@ -64,7 +69,7 @@ WRONG = [
     (lambda d: d.update(schema=d["schema"] * 2), "schema", "exactly one object"),
     (lambda d: d["schema"][0].update(physicalName="Sales Events"), "schema.physicalName", "topic's name"),
     (lambda d: d["schema"][0].update(properties=[]), "schema.properties", "fields"),
-    (lambda d: d["schema"][0]["properties"].append(field(d, "quantity")), "schema.properties", "'quantity' stands"),
+    (lambda d: d["schema"][0]["properties"].append(field(d, "quantity")), "schema.properties", "is duplicated"),
     (lambda d: d["schema"][0].pop("description"), "schema.description", "missing"),
     (of_schema("key", "shop"), "schema.customProperties.key", "one of the event's fields"),
     (of_schema("identity", "customer_id"), "schema.properties", "event_id"),
@@ -76,11 +81,12 @@ WRONG = [
     (lambda d: field(d, "unit_price").update(physicalType="money"), "unit_price.physicalType", "decimal"),
     (lambda d: field(d, "unit_price").update(physicalType="decimal(20,2)"), "unit_price.physicalType", "15"),
     (lambda d: field(d, "quantity").update(enum=[{"value": 1}]), "schema.properties.quantity.enum", "of a string"),
-    (custom("quantity", "column", "order"), "schema.properties.quantity", "word of SQL"),
-    (custom("quantity", "column", "lateral"), "schema.properties.quantity", "word of SQL"),
+    (custom("quantity", "column", "order"), "schema.properties.quantity", "reserved SQL keyword"),
+    (custom("quantity", "column", "lateral"), "schema.properties.quantity", "reserved SQL keyword"),
     (custom("quantity", "column", "payload"), "schema.properties.quantity", "a column 'payload' of its own"),
     (custom("quantity", "column", "event_date"), "schema.properties.quantity", "a column 'event_date' of its own"),
     (custom("quantity", "wieght", 3), "schema.properties.quantity.customProperties.wieght", "weight"),
+    (without_weights, "schema.properties", "no weight"),
     (custom("quantity", "weight", "much"), "schema.properties.quantity.weight", "whole number"),
     (option("receipt_id", maxLength=5), "receipt_id.logicalTypeOptions.maxLength", "write a rule"),
     (option("receipt_id", minimum=5), "receipt_id.logicalTypeOptions.minimum", "format, pattern"),
@@ -88,7 +94,20 @@ WRONG = [
     (option("receipt_id", pattern=r"^R\d$"), "receipt_id.logicalTypeOptions.pattern", "[0-9]"),
     (option("receipt_id", pattern="^(R"), "receipt_id.logicalTypeOptions.pattern", "regular expression"),
     (option("receipt_id", format="email"), "receipt_id.logicalTypeOptions.format", "uuid"),
-    (option("quantity", minimum="one"), "quantity.logicalTypeOptions.minimum", "a number"),
+    (option("quantity", minimum="one", maximum=5), "quantity.logicalTypeOptions.minimum", "a number"),
+    (option("quantity", minimum=1), "quantity.logicalTypeOptions.maximum", "identifier: true"),
+    (option("quantity", maximum=5), "quantity.logicalTypeOptions.minimum", "is missing"),
+    (lambda d: field(d, "quantity").pop("logicalTypeOptions"), "quantity.logicalTypeOptions.minimum", "is missing"),
+    (option("quantity", minimum=1, maximum=10**9), "quantity.logicalTypeOptions.maximum", "922,337,203"),
+    (option("quantity", minimum=-(10**9), maximum=1), "quantity.logicalTypeOptions.minimum", "922,337,203"),
+    (option("quantity", minimum=1, maximum=2.5), "quantity.logicalTypeOptions.maximum", "whole number"),
+    (option("quantity", minimum=1, maximum=float("inf")), "quantity.logicalTypeOptions.maximum", "a number"),
+    (option("unit_price", maximum=10**10), "unit_price.logicalTypeOptions.maximum", "no decimal(12,2)"),
+    (option("unit_price", minimum=0.005), "unit_price.logicalTypeOptions.minimum", "no decimal(12,2)"),
+    (custom("receipt_id", "identifier", True), "receipt_id.customProperties.identifier", "integer only"),
+    (lambda d: field(d, "quantity").update(description="{{ units }}"), "quantity.description", "dbt"),
+    (option("receipt_id", pattern="^[{#]+$"), "receipt_id.logicalTypeOptions.pattern", "dbt"),
+    (lambda d: field(d, "payment_method").update(enum=[{"value": "{{x}}"}]), "payment_method.enum", "{{"),
     (option("quantity", minimum=5, maximum=1), "quantity.logicalTypeOptions", "greater than"),
     (option("event_time", pattern="^2"), "event_time.logicalTypeOptions.pattern", "no options"),
     (
@@ -102,6 +121,81 @@ WRONG = [
         "engine: dbt",
     ),
 ]  # fmt: skip
+
+
+RULES = {
+    "discount_amount <= quantity * unit_price": "",
+    "not (payment_method = 'card' and quantity = 1) or customer_id is not null": "",
+    "line_number * quantity * 1000 <= 900000000000": "",
+    "unit_price between 0.05 and 999.95 and quantity in (1, 2, 6, 12)": "",
+    "event_time >= timestamp '2020-01-01 00:00:00'": "",
+    "case when quantity > 10 then discount_amount else 0 end < 5 * unit_price": "",
+    "coalesce(promotion_id, customer_id, 'none') like 'P%' or length(trim(receipt_id)) <= 20": "",
+    "cast(quantity as decimal(18, 0)) * quantity * quantity * quantity <= 1000": "",
+    "greatest(quantity, line_number) - abs(-quantity) >= 0": "",
+    "quantity * quantity * quantity * quantity <= 1000": "too large for an integer",
+    "unit_price * unit_price * unit_price * unit_price * unit_price * unit_price <= 10": "decimals: Spark would round",
+    "discount_amount * discount_amount * discount_amount * quantity <= 10": "too large for a decimal of 38 digits",
+    "discount_amount / quantity <= unit_price": "multiply instead",
+    "quantity % 2 = 0": "multiply instead",
+    "cast(receipt_id as integer) > 5": "cast to integer that could fail",
+    "cast(unit_price as decimal(12, 0)) > 5": "could fail or round",
+    "receipt_id > 5": "mixes a number and a text",
+    "event_time > '2020-01-01'": "date '2026-01-31'",
+    "event_time > date '2020-02-30'": "no date",
+    "quantity > 1e3": "exponent",
+    "quantity > 12345678901234567890": "18 digits",
+    "lower(receipt_id) = 'r1'": "calls lower",
+    "price <= 5": "no column of the event",
+    "(select max(quantity) from sales) > 5": "subquery",
+    "quantity": "must be a condition",
+    "receipt_id and quantity > 1": "as a condition",
+    "quantity >": "not a SQL condition",
+    "quantity > 1) or (true": "not a SQL condition",
+    "true); select (true": "not a SQL condition",
+    "quantity > 1, true": "calls row",
+    "quantity > 1 -- but why": "not a SQL condition",
+    "{{ matches('receipt_id', '^R') }}": "has {{",
+    'receipt_id = "R1"': "single quotes",
+    "receipt_id = 'R\\1'": "differently",
+}
+"""Rules for sales-events, and a part of why they are refused; empty: they are accepted."""
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_that_could_fail_for_some_message_is_refused(
+    changed: Callable[[Callable[[dict[str, Any]], object]], Path], rule: str
+) -> None:
+    path = changed(lambda document: document["schema"][0]["quality"][0].update(implementation=rule))
+    if RULES[rule]:
+        with pytest.raises(LevainError) as refused:
+            load_contract(path)
+        assert "schema.quality.discount_within_gross.implementation" in refused.value.message
+        assert RULES[rule] in refused.value.message
+    else:
+        assert load_contract(path).rules[0].expression == rule
+
+
+def test_an_integer_that_only_names_something_needs_no_limits(
+    changed: Callable[[Callable[[dict[str, Any]], object]], Path],
+) -> None:
+    def with_till(rule: str) -> Path:
+        till = {
+            "name": "till",
+            "logicalType": "integer",
+            "description": "Serial number of the till.",
+            "customProperties": [{"property": "identifier", "value": True}],
+        }
+
+        def change(document: dict[str, Any]) -> None:
+            document["schema"][0]["properties"].append(till)
+            document["schema"][0]["quality"][0].update(implementation=rule)
+
+        return changed(change)
+
+    assert load_contract(with_till("till <> 0 or till in (quantity, 7)")).by_name["till"].identifier
+    with pytest.raises(LevainError, match="calculates with an identifier"):
+        load_contract(with_till("till * 2 > 4"))
 
 
 @pytest.mark.parametrize(("change", "where", "what"), WRONG, ids=[f"{where}-{what}" for _, where, what in WRONG])

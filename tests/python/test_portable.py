@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 from hashlib import md5
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,9 @@ STAMPS = [datetime(2025, 12, 22, 23, 59, 59, 999999, UTC), datetime(1970, 1, 1, 
     0, 0, 1, UTC), datetime(2025, 3, 30, 1, 30, tzinfo=UTC), datetime(1910, 5, 5, 5, 5, 5, 5, UTC)]  # fmt: skip
 DIVISIONS = [("10", "4"), ("1", "3"), ("2", "3"), ("-2", "3"), ("2", "-3"), ("1", "8"), ("-1", "8"), ("0.125", "1"),
     ("0.005", "1"), ("-0.005", "1"), ("1", "0"), (None, "1"), ("1", None), ("0", "7"), ("99999999.99", "0.03"), ("1",
-    "999999999"), ("1799.98", "2"), ("0.05", "2"), ("0.15", "2"), ("0.25", "10")]  # fmt: skip
+    "999999999"), ("1799.98", "2"), ("0.05", "2"), ("0.15", "2"), ("0.25", "10"),
+    ("12345678901234567890123456.78", "98765432109876543"), ("-99999999999999999999999999.99", "3333333333333333333"),
+    ("4999999999.9999", "1000000000000"), ("5000000000", "1000000000000"), ("1", "9999999999999999999")]  # fmt: skip
 
 
 def fuzzed_documents(count: int, seed: int) -> list[str]:
@@ -260,7 +262,7 @@ def texts(values: list[str | None], other: list[str | None] | None = None) -> pa
 
 def inputs() -> dict[str, pa.Table]:
     documents: list[str | None] = [*DOCUMENTS, *[text for text, _ in STRINGNESS], *fuzzed_documents(600, seed=7), None]
-    decimals = pa.decimal128(18, 4)
+    decimals = pa.decimal128(30, 4)
     return {
         "documents": texts(documents),
         "numbers": texts([*NUMBERS, None]),
@@ -463,12 +465,18 @@ def test_patterns(results: dict[str, dict[str, pa.Table]]) -> None:
         assert answers(results, f"matches_{number}")[: len(TEXTS)] == expected, pattern
 
 
-def test_division_rounds_half_away_from_zero(results: dict[str, dict[str, pa.Table]]) -> None:
-    found = dict(zip(DIVISIONS, answers(results, "decimal_division"), strict=True))
-    assert [str(found[pair]) for pair in [("1", "8"), ("-1", "8"), ("0.005", "1"), ("-0.005", "1"), ("0.05", "2"),
-    ("0.25", "10"), ("1", "0")]] == [
-        "0.13", "-0.13", "0.01", "-0.01", "0.03", "0.03", "None",
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "scale"), [("decimal_division", 2), ("decimal_division_6", 6), ("decimal_division_0", 0)]
+)
+def test_division_rounds_half_away_from_zero(results: dict[str, dict[str, pa.Table]], name: str, scale: int) -> None:
+    with localcontext(prec=60):
+        expected = [
+            None
+            if a is None or b is None or b == "0"
+            else (Decimal(a) / Decimal(b)).quantize(Decimal(1).scaleb(-scale), ROUND_HALF_UP)
+            for a, b in DIVISIONS
+        ]
+    assert dict(zip(DIVISIONS, answers(results, name), strict=True)) == dict(zip(DIVISIONS, expected, strict=True))
 
 
 def test_calendar(results: dict[str, dict[str, pa.Table]]) -> None:

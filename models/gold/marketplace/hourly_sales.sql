@@ -10,7 +10,7 @@ final as (
 
     select
         heure,
-        cast(sum(total_montant) as decimal(18, 2)) as total_montant,
+        cast(sum(total_montant) as decimal(28, 2)) as total_montant,
         cast(sum(total_quantite) as bigint) as total_quantite
     from ventes
     group by heure

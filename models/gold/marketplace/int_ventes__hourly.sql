@@ -58,7 +58,7 @@ result as (
         pays,
         cast(count(*) as bigint) as nombre_ventes,
         cast(sum(quantite) as bigint) as total_quantite,
-        cast(sum(montant) as decimal(18, 2)) as total_montant,
+        cast(sum(montant) as decimal(28, 2)) as total_montant,
         {{ this_build() }} as _build
     from concerned
     group by heure, produit_id, pays

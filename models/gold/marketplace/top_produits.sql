@@ -13,7 +13,7 @@ totals as (
         max(produit_nom) as produit_nom,
         max(categorie) as categorie,
         cast(sum(total_quantite) as bigint) as total_quantite,
-        cast(sum(total_montant) as decimal(18, 2)) as total_montant
+        cast(sum(total_montant) as decimal(28, 2)) as total_montant
     from ventes
     group by produit_id
 

@@ -20,7 +20,7 @@ totals as (
         pays,
         cast(sum(nombre_ventes) as bigint) as nombre_ventes,
         cast(sum(total_quantite) as bigint) as total_quantite,
-        cast(sum(total_montant) as decimal(18, 2)) as total_montant
+        cast(sum(total_montant) as decimal(28, 2)) as total_montant
     from ventes
     group by produit_id, pays
 

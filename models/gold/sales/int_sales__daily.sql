@@ -57,10 +57,12 @@ result as (
         cast(count(*) as bigint) as line_count,
         cast(count(distinct receipt_id) as bigint) as receipt_count,
         cast(sum(quantity) as bigint) as units,
-        cast(sum(gross_amount) as decimal(18, 2)) as gross_amount,
-        cast(sum(discount_amount) as decimal(18, 2)) as discount_amount,
-        cast(sum(net_amount) as decimal(18, 2)) as net_amount,
-        cast(sum(cost_amount) as decimal(18, 2)) as cost_amount,
+        cast(sum(gross_amount) as decimal(28, 2)) as gross_amount,
+        cast(sum(discount_amount) as decimal(28, 2)) as discount_amount,
+        cast(sum(net_amount) as decimal(28, 2)) as net_amount,
+        cast(sum(case when cost_amount is not null then quantity else 0 end) as bigint) as costed_units,
+        cast(sum(case when cost_amount is not null then net_amount else 0 end) as decimal(28, 2)) as costed_net_amount,
+        cast(sum(cost_amount) as decimal(28, 2)) as cost_amount,
         {{ this_build() }} as _build
     from concerned
     group by sale_date, store_id, product_id
@@ -91,6 +93,8 @@ select
     gross_amount,
     discount_amount,
     net_amount,
+    costed_units,
+    costed_net_amount,
     cost_amount,
     _build
 from final

@@ -61,7 +61,7 @@ result as (
         cast(count(distinct receipt_id) as bigint) as receipt_count,
         cast(count(*) as bigint) as line_count,
         cast(sum(quantity) as bigint) as units,
-        cast(sum(net_amount) as decimal(18, 2)) as net_amount,
+        cast(sum(net_amount) as decimal(28, 2)) as net_amount,
         {{ this_build() }} as _build
     from concerned
     group by store_id, sale_hour, sale_date

@@ -36,8 +36,11 @@ final as (
         daily.gross_amount,
         daily.discount_amount,
         daily.net_amount,
+        daily.costed_units,
+        daily.costed_net_amount,
+        {{ decimal_division('daily.costed_units', 'daily.units', 7, 6) }} as costed_share,
         daily.cost_amount,
-        cast(daily.net_amount - daily.cost_amount as decimal(18, 2)) as margin_amount
+        cast(daily.costed_net_amount - daily.cost_amount as decimal(28, 2)) as margin_amount
     from daily
     left join stores on daily.store_id = stores.store_id
     left join products on daily.product_id = products.product_id
@@ -58,6 +61,9 @@ select
     gross_amount,
     discount_amount,
     net_amount,
+    costed_units,
+    costed_net_amount,
+    costed_share,
     cost_amount,
     margin_amount
 from final

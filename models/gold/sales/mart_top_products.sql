@@ -17,7 +17,7 @@ monthly as (
         max(product_name) as product_name,
         max(category) as category,
         cast(sum(units) as bigint) as units,
-        cast(sum(net_amount) as decimal(18, 2)) as net_amount
+        cast(sum(net_amount) as decimal(28, 2)) as net_amount
     from sales
     group by sales_month, product_id
 

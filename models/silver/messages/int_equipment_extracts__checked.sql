@@ -4,7 +4,8 @@
 -- because sqlfluff takes the text of a set block for lines of the query
 with messages as (
 
-    select * from {{ ref('stg_retail__equipment_extracts') }}
+    select *
+    from {{ ref('stg_retail__equipment_extracts') }}
 
 ),
 
@@ -23,7 +24,7 @@ checked as (
             {{ field_rule('model', 'model', required=true) }},
             {{ field_rule('installed_on', 'installed_on', required=true) }},
             {{ field_rule('service_interval_days', 'service_interval_days', required=true) }},
-            case when service_interval_days < 1 then 'service_interval_days_out_of_range' end
+            case when service_interval_days < 1 or service_interval_days > 36500 then 'service_interval_days_out_of_range' end
         {% endset %}
         {{ failed_rules(rules) }} as failed_rules,
         {% set missing %}
@@ -38,7 +39,13 @@ checked as (
             case when equipment_type is null then 10 else 0 end +
             case when model is null then 10 else 0 end +
             case when installed_on is null then 10 else 0 end +
-            case when service_interval_days is null or service_interval_days < 1 then 10 else 0 end
+            case
+                when
+                    service_interval_days is null
+                    or service_interval_days < 1 or service_interval_days > 36500
+                    then 10
+                else 0
+            end
         {% endset %}
         {{ quality_score(lost, total=100) }} as quality_score
     from messages

@@ -3,7 +3,8 @@
 -- because sqlfluff takes the text of a set block for lines of the query
 with messages as (
 
-    select * from {{ ref('stg_retail__product_changes') }}
+    select *
+    from {{ ref('stg_retail__product_changes') }}
 
 ),
 
@@ -23,8 +24,8 @@ checked as (
             {{ field_rule('unit_cost', 'unit_cost', required=true) }},
             {{ field_rule('is_active', 'is_active', required=true) }},
             {{ field_rule('valid_from', 'valid_from', required=true) }},
-            case when base_price < 0 then 'base_price_out_of_range' end,
-            case when unit_cost < 0 then 'unit_cost_out_of_range' end
+            case when base_price < 0 or base_price > 1000000 then 'base_price_out_of_range' end,
+            case when unit_cost < 0 or unit_cost > 1000000 then 'unit_cost_out_of_range' end
         {% endset %}
         {{ failed_rules(rules) }} as failed_rules,
         {% set missing %}
@@ -37,8 +38,8 @@ checked as (
             case when product_id is null then 10 else 0 end +
             case when name is null then 10 else 0 end +
             case when category is null then 10 else 0 end +
-            case when base_price is null or base_price < 0 then 10 else 0 end +
-            case when unit_cost is null or unit_cost < 0 then 10 else 0 end +
+            case when base_price is null or base_price < 0 or base_price > 1000000 then 10 else 0 end +
+            case when unit_cost is null or unit_cost < 0 or unit_cost > 1000000 then 10 else 0 end +
             case when is_active is null then 10 else 0 end +
             case when valid_from is null then 10 else 0 end
         {% endset %}

@@ -3,7 +3,12 @@
 -- because sqlfluff takes the text of a set block for lines of the query
 with messages as (
 
-    select * from {{ ref('stg_retail__sales_events') }}
+    select
+        *,
+        {{ in_range('quantity', 1, 100000) }} as _quantity,
+        {{ in_range('unit_price', 0, 1000000) }} as _unit_price,
+        {{ in_range('discount_amount', 0, 1000000000) }} as _discount_amount
+    from {{ ref('stg_retail__sales_events') }}
 
 ),
 
@@ -26,12 +31,12 @@ checked as (
             {{ field_rule('promotion_id', 'promotion_id', required=false) }},
             {{ field_rule('customer_id', 'customer_id', required=false) }},
             {{ field_rule('payment_method', 'payment_method', required=true) }},
-            case when line_number < 1 then 'line_number_out_of_range' end,
-            case when quantity < 1 then 'quantity_out_of_range' end,
-            case when unit_price < 0 then 'unit_price_out_of_range' end,
-            case when discount_amount < 0 then 'discount_amount_out_of_range' end,
+            case when line_number < 1 or line_number > 10000 then 'line_number_out_of_range' end,
+            case when quantity < 1 or quantity > 100000 then 'quantity_out_of_range' end,
+            case when unit_price < 0 or unit_price > 1000000 then 'unit_price_out_of_range' end,
+            case when discount_amount < 0 or discount_amount > 1000000000 then 'discount_amount_out_of_range' end,
             case when payment_method not in ('cash', 'card', 'mobile', 'voucher') then 'payment_method_not_allowed' end,
-            case when not (discount_amount <= quantity * unit_price) then 'discount_within_gross' end,
+            case when not (_discount_amount <= _quantity * _unit_price) then 'discount_within_gross' end,
             {{ completeness_rule({
                 'event_id': 20, 'event_time': 20, 'receipt_id': 10, 'line_number': 10, 'store_id': 10, 'product_id': 10,
                 'quantity': 10, 'unit_price': 10, 'discount_amount': 10, 'promotion_id': 2, 'customer_id': 3,
@@ -48,12 +53,18 @@ checked as (
             case when event_id is null then 20 else 0 end +
             case when event_time is null then 20 else 0 end +
             case when receipt_id is null then 10 else 0 end +
-            case when line_number is null or line_number < 1 then 10 else 0 end +
+            case when line_number is null or line_number < 1 or line_number > 10000 then 10 else 0 end +
             case when store_id is null then 10 else 0 end +
             case when product_id is null then 10 else 0 end +
-            case when quantity is null or quantity < 1 then 10 else 0 end +
-            case when unit_price is null or unit_price < 0 then 10 else 0 end +
-            case when discount_amount is null or discount_amount < 0 then 10 else 0 end +
+            case when quantity is null or quantity < 1 or quantity > 100000 then 10 else 0 end +
+            case when unit_price is null or unit_price < 0 or unit_price > 1000000 then 10 else 0 end +
+            case
+                when
+                    discount_amount is null
+                    or discount_amount < 0 or discount_amount > 1000000000
+                    then 10
+                else 0
+            end +
             case when promotion_id is null then 2 else 0 end +
             case when customer_id is null then 3 else 0 end +
             case
@@ -63,7 +74,7 @@ checked as (
                     then 10
                 else 0
             end +
-            case when not (discount_amount <= quantity * unit_price) then 10 else 0 end
+            case when not (_discount_amount <= _quantity * _unit_price) then 10 else 0 end
         {% endset %}
         {{ quality_score(lost, total=135) }} as quality_score
     from messages

@@ -3,7 +3,8 @@
 -- because sqlfluff takes the text of a set block for lines of the query
 with messages as (
 
-    select * from {{ ref('stg_retail__store_extracts') }}
+    select *
+    from {{ ref('stg_retail__store_extracts') }}
 
 ),
 
@@ -29,7 +30,7 @@ checked as (
             case when not {{ matches('country', '^[A-Z]{2}$') }} then 'country_malformed' end,
             case when latitude < -90 or latitude > 90 then 'latitude_out_of_range' end,
             case when longitude < -180 or longitude > 180 then 'longitude_out_of_range' end,
-            case when size_m2 < 0 then 'size_m2_out_of_range' end
+            case when size_m2 < 0 or size_m2 > 1000000 then 'size_m2_out_of_range' end
         {% endset %}
         {{ failed_rules(rules) }} as failed_rules,
         {% set missing %}
@@ -46,7 +47,7 @@ checked as (
             case when latitude is null or latitude < -90 or latitude > 90 then 10 else 0 end +
             case when longitude is null or longitude < -180 or longitude > 180 then 10 else 0 end +
             case when opened_on is null then 10 else 0 end +
-            case when size_m2 is null or size_m2 < 0 then 10 else 0 end +
+            case when size_m2 is null or size_m2 < 0 or size_m2 > 1000000 then 10 else 0 end +
             case when manager is null then 10 else 0 end +
             case when opening_hours is null then 10 else 0 end
         {% endset %}

@@ -3,7 +3,8 @@
 -- because sqlfluff takes the text of a set block for lines of the query
 with messages as (
 
-    select * from {{ ref('stg_marketplace__ventes_stream') }}
+    select *
+    from {{ ref('stg_marketplace__ventes_stream') }}
 
 ),
 
@@ -26,8 +27,8 @@ checked as (
             {{ field_rule('pays', 'pays', required=true) }},
             {{ field_rule('segment', 'segment', required=true) }},
             case when vente_id < 1 then 'vente_id_out_of_range' end,
-            case when quantite < 1 then 'quantite_out_of_range' end,
-            case when montant < 0 then 'montant_out_of_range' end,
+            case when quantite < 1 or quantite > 100000 then 'quantite_out_of_range' end,
+            case when montant < 0 or montant > 1000000000 then 'montant_out_of_range' end,
             case when segment not in ('Particulier', 'Enterprise') then 'segment_not_allowed' end
         {% endset %}
         {{ failed_rules(rules) }} as failed_rules,
@@ -40,8 +41,8 @@ checked as (
             case when client_id is null then 10 else 0 end +
             case when produit_id is null then 10 else 0 end +
             case when vendu_le is null then 20 else 0 end +
-            case when quantite is null or quantite < 1 then 10 else 0 end +
-            case when montant is null or montant < 0 then 10 else 0 end +
+            case when quantite is null or quantite < 1 or quantite > 100000 then 10 else 0 end +
+            case when montant is null or montant < 0 or montant > 1000000000 then 10 else 0 end +
             case when client_nom is null then 10 else 0 end +
             case when produit_nom is null then 10 else 0 end +
             case when categorie is null then 10 else 0 end +

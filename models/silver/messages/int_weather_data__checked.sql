@@ -3,7 +3,8 @@
 -- because sqlfluff takes the text of a set block for lines of the query
 with messages as (
 
-    select * from {{ ref('stg_openmeteo__weather_data') }}
+    select *
+    from {{ ref('stg_openmeteo__weather_data') }}
 
 ),
 
@@ -24,8 +25,8 @@ checked as (
             {{ field_rule('condition', 'condition', required=true) }},
             case when temperature_c < -90 or temperature_c > 60 then 'temperature_c_out_of_range' end,
             case when humidity_pct < 0 or humidity_pct > 100 then 'humidity_pct_out_of_range' end,
-            case when precipitation_mm < 0 then 'precipitation_mm_out_of_range' end,
-            case when wind_kmh < 0 then 'wind_kmh_out_of_range' end,
+            case when precipitation_mm < 0 or precipitation_mm > 1000 then 'precipitation_mm_out_of_range' end,
+            case when wind_kmh < 0 or wind_kmh > 500 then 'wind_kmh_out_of_range' end,
             case when not {{ matches('condition', '^(clear_sky|mainly_clear|partly_cloudy|overcast|fog|rime_fog|light_drizzle|drizzle|dense_drizzle|light_freezing_drizzle|freezing_drizzle|light_rain|rain|heavy_rain|light_freezing_rain|freezing_rain|light_snow|snow|heavy_snow|snow_grains|light_rain_showers|rain_showers|violent_rain_showers|light_snow_showers|snow_showers|thunderstorm|thunderstorm_light_hail|thunderstorm_hail|wmo_-?[0-9]+)$') }} then 'condition_malformed' end
         {% endset %}
         {{ failed_rules(rules) }} as failed_rules,
@@ -39,8 +40,8 @@ checked as (
             case when store_id is null then 10 else 0 end +
             case when temperature_c is null or temperature_c < -90 or temperature_c > 60 then 10 else 0 end +
             case when humidity_pct is null or humidity_pct < 0 or humidity_pct > 100 then 10 else 0 end +
-            case when precipitation_mm is null or precipitation_mm < 0 then 10 else 0 end +
-            case when wind_kmh is null or wind_kmh < 0 then 10 else 0 end +
+            case when precipitation_mm is null or precipitation_mm < 0 or precipitation_mm > 1000 then 10 else 0 end +
+            case when wind_kmh is null or wind_kmh < 0 or wind_kmh > 500 then 10 else 0 end +
             case
                 when
                     condition is null
