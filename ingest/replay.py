@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
 from datetime import time as time_of_day
 from pathlib import Path
@@ -18,10 +19,17 @@ from ingest.errors import LevainError
 from ingest.jsontext import JsonText, json_object, json_timestamp, utc
 from ingest.publish import RECEIVED_AT, Headers, Publisher
 from ingest.settings import Settings
+from ingest.values import Convert, converter, exact_type
 
 _ROWS_AT_ONCE = 1000
-_AS_TIMESTAMP = ("TIMESTAMP WITH TIME ZONE", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS")
-_AS_TEXT = ("BLOB", "BIT", "TIME", "TIME WITH TIME ZONE", "TIME_NS", "INTERVAL")
+_Types = duckdb.StatementType
+_BEFORE = frozenset(
+    {
+        *(_Types.SELECT, _Types.CREATE, _Types.DROP, _Types.ALTER, _Types.SET, _Types.VARIABLE_SET),
+        *(_Types.INSERT, _Types.UPDATE, _Types.DELETE, _Types.MERGE_INTO, _Types.TRANSACTION),
+    }
+)
+"""What may stand before the SELECT: it changes nothing but the database in memory that the query runs in."""
 
 
 def replay(
@@ -40,8 +48,9 @@ def replay(
     Args:
         settings: which broker.
         topic: a topic with a data contract.
-        sql_file: a file with a SELECT; other statements may stand before it. A relative path in it is looked for in
-            the current folder, then in the folder of the SQL file.
+        sql_file: a file with a SELECT; statements that prepare it, such as `set` or `create macro`, may stand before
+            it, and none that writes a file. A relative path in it is looked for in the current folder, then in the
+            folder of the SQL file.
         rate: events a second; 0: as fast as the broker takes them.
         progress: called now and then with the number of events handed over.
 
@@ -49,13 +58,15 @@ def replay(
         How many events were published; all of them are acknowledged.
 
     Raises:
-        LevainError: the topic has no contract, the file or the query cannot be used, the broker cannot be reached or
-            has no such topic, or an event was not acknowledged.
+        LevainError: the topic has no contract, the file or the query cannot be used, its columns are not the
+            contract's fields, a value has no JSON form, the broker cannot be reached or has no such topic, or an event
+            was not acknowledged.
     """
     contract = contract_for(topic)
     sent = 0
     with closing(duckdb.connect()) as connection:
-        rows = read_rows(connection, contract, sql_file)
+        names, rows = read_rows(connection, sql_file)
+        check_columns(contract, names, sql_file)
         first = next(rows, None)  # a query that cannot run says so before a broker is asked
         if first is None:
             return 0
@@ -87,16 +98,8 @@ def encode(contract: Contract, row: Mapping[str, Any], number: int) -> tuple[byt
         contract: of the topic.
         row: column -> value.
         number: of the row, from 1.
-
-    Raises:
-        LevainError: a value has no JSON form.
     """
-    try:
-        text = json_object({name: _plain(value) for name, value in row.items()})
-    except (KeyError, TypeError) as error:
-        raise LevainError(
-            f"Row {number} of the query has a value that has no JSON form: {error}.", "Cast that column in the query."
-        ) from error
+    text = json_object(row)
     if contract.identity not in row:
         identity = uuid5(NAMESPACE_URL, f"levain:replay/{contract.topic}/{number}/{text}")
         text = f'{{"{contract.identity}": "{identity}", {text[1:]}'
@@ -104,16 +107,6 @@ def encode(contract: Contract, row: Mapping[str, Any], number: int) -> tuple[byt
     moment = _moment(row.get(contract.event_time))
     headers = [] if moment is None else [(RECEIVED_AT, json_timestamp(moment).encode())]
     return None if key is None else str(key).encode(), text.encode(), headers
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return utc(value)
-    if isinstance(value, Mapping):
-        return {name: _plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return value
 
 
 def _moment(value: Any) -> datetime | None:
@@ -128,39 +121,106 @@ def _moment(value: Any) -> datetime | None:
     return datetime.combine(value, time_of_day(), UTC) if isinstance(value, date) else None
 
 
-def read_rows(connection: duckdb.DuckDBPyConnection, contract: Contract, sql_file: Path) -> Iterator[dict[str, Any]]:
-    """The rows of the query, some at a time.
+def read_rows(connection: duckdb.DuckDBPyConnection, sql_file: Path) -> tuple[list[str], Iterator[dict[str, Any]]]:
+    """The columns of the query, and its rows as they are asked for, each value as JSON is to have it.
+
+    A NaN is null: columnar files have it for each missing number.
 
     Raises:
-        LevainError: the file or the query cannot be used.
+        LevainError: the file or the query cannot be used; from the iterator, too, and when a value has no JSON form.
     """
     sql = _read(sql_file)
-    sent = 0
-    try:
+    with _failures(sql_file):
+        # A query reads files: it installs nothing, keeps no secret, and sees no variable of this program.
+        for setting in ("autoinstall_known_extensions", "allow_persistent_secrets", "python_enable_replacements"):
+            connection.execute(f"set {setting} = false")
         connection.execute("set threads = 1")
         connection.execute("set timezone = 'UTC'")
         connection.execute("set file_search_path = ?", [str(sql_file.resolve().parent)])
+        _check_statements(connection, sql, sql_file)
         relation = connection.sql(sql)
-        if relation is None:
-            raise LevainError(f"{sql_file} does not end in a SELECT.", "Its last statement gives the rows to replay.")
-        _check_columns(contract, relation.columns, sql_file)
-        types = [str(kind) for kind in relation.types]
-        names = relation.columns
-        cursor = connection.execute(relation.project(", ".join(map(_column, names, types))).sql_query())
-        while rows := cursor.fetchmany(_ROWS_AT_ONCE):
-            for row in rows:
-                yield {
-                    name: JsonText(value) if kind == "JSON" and value is not None else value
-                    for name, kind, value in zip(names, types, row, strict=True)
-                }
-                sent += 1
+        names, types = relation.columns, relation.types
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise LevainError(f"The query in {sql_file} has two columns {twice[0]}.", "Give one of them another name.")
+        exact = ", ".join(f"cast(#{place} as {exact_type(kind)})" for place, kind in enumerate(types, 1))
+        cursor = connection.execute(relation.project(exact).sql_query())
+    converters = [_json if str(kind) == "JSON" else converter(kind, _OF_TYPE) for kind in types]
+    return names, _rows(cursor, names, converters, sql_file)
+
+
+def _rows(
+    cursor: duckdb.DuckDBPyConnection, names: Sequence[str], converters: Sequence[Convert], sql_file: Path
+) -> Iterator[dict[str, Any]]:
+    number = 0
+    while True:
+        with _failures(sql_file, number):
+            rows = cursor.fetchmany(_ROWS_AT_ONCE)
+        if not rows:
+            return
+        for values in rows:
+            number += 1
+            row = {}
+            for name, convert, value in zip(names, converters, values, strict=True):
+                try:
+                    row[name] = convert(value)
+                except ValueError as error:
+                    raise LevainError(
+                        f"Row {number} of the query in {sql_file} has in {name} what has no JSON form: {error}.",
+                        "Have the query leave it out, or put null in its place.",
+                    ) from error
+            yield row
+
+
+@contextmanager
+def _failures(sql_file: Path, rows: int = 0) -> Iterator[None]:
+    """DuckDB's errors, in our words."""
+    try:
+        yield
     except duckdb.Error as error:
-        before = f" after {sent} rows" if sent else ""
+        before = f" after {rows} rows" if rows else ""
         raise LevainError(
             f"The query in {sql_file} failed{before}: {_one_line(error)}",
             "Correct the query, or the file it reads; a relative path is looked for in the current folder, then in "
             f"{sql_file.resolve().parent}.",
         ) from error
+
+
+def _check_statements(connection: duckdb.DuckDBPyConnection, sql: str, sql_file: Path) -> None:
+    """Refuse, before anything runs, what would write a file or ends without rows."""
+    kinds = [statement.type for statement in connection.extract_statements(sql)]
+    refused = sorted({kind.name for kind in kinds if kind not in _BEFORE})
+    if refused:
+        raise LevainError(
+            f"{sql_file} has a statement that `levain replay` does not run: {', '.join(refused)}.",
+            "Replaying reads: have the SELECT read the files (read_csv, read_parquet, read_json).",
+        )
+    if not kinds or kinds[-1] != _Types.SELECT:
+        raise LevainError(f"{sql_file} does not end in a SELECT.", "Its last statement gives the rows to replay.")
+
+
+def check_columns(contract: Contract, names: Sequence[str], sql_file: Path) -> None:
+    """See that the query's columns are fields of the contract, and that it has those an event must have.
+
+    Raises:
+        LevainError: they are not; names them.
+    """
+    identity = contract.by_name[contract.identity]
+    if identity.name not in names and identity.logical_type != "string":
+        raise LevainError(
+            f"The query in {sql_file} has no column {identity.name}, the identity of {contract.topic}.",
+            f"Select one: it is of type {identity.logical_type}, so none can be made up.",
+        )
+    required = [field.name for field in contract.fields if field.required and field.name != contract.identity]
+    missing = [name for name in required if name not in names]
+    unknown = [name for name in names if name not in contract.by_name]
+    wrong = [f"no column {', '.join(missing)}"] * bool(missing)
+    wrong += [f"{', '.join(unknown)}, which no field is called"] * bool(unknown)
+    if wrong:
+        raise LevainError(
+            f"The query in {sql_file} has {'; and '.join(wrong)}.",
+            f"Name its columns as the fields of {contract.topic}: {', '.join(contract.by_name)}.",
+        )
 
 
 def _one_line(error: duckdb.Error) -> str:
@@ -179,23 +239,31 @@ def _read(sql_file: Path) -> str:
         ) from error
 
 
-def _check_columns(contract: Contract, columns: list[str], sql_file: Path) -> None:
-    twice = sorted({name for name in columns if columns.count(name) > 1})
-    if twice:
-        raise LevainError(f"The query in {sql_file} has two columns {twice[0]}.", "Give one of them another name.")
-    identity = contract.by_name[contract.identity]
-    if identity.name not in columns and identity.logical_type != "string":
-        raise LevainError(
-            f"The query in {sql_file} has no column {identity.name}, the identity of {contract.topic}.",
-            f"Select one: it is of type {identity.logical_type}, so none can be made up.",
-        )
+def _number(value: float) -> float | None:
+    if math.isinf(value):
+        raise ValueError("infinity" if value > 0 else "-infinity")
+    return None if math.isnan(value) else value
 
 
-def _column(name: str, kind: str) -> str:
-    """The column in a type that has one JSON form: zones become UTC, nanoseconds microseconds."""
-    quoted = '"' + name.replace('"', '""') + '"'
-    if kind in _AS_TIMESTAMP:
-        return f"cast({quoted} as timestamp) as {quoted}"
-    if kind in _AS_TEXT:
-        return f"cast({quoted} as varchar) as {quoted}"
-    return quoted
+def _timestamp(text: str) -> datetime:
+    try:
+        return utc(datetime.fromisoformat(text))
+    except ValueError:
+        raise ValueError(text) from None
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(text) from None
+
+
+def _json(value: str | None) -> JsonText | None:
+    return None if value is None else JsonText(value)
+
+
+_OF_TYPE: dict[str, Convert] = {"float": _number, "double": _number, "date": _date}
+_OF_TYPE |= dict.fromkeys(
+    ("timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone"), _timestamp
+)

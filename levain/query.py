@@ -1,7 +1,7 @@
 """`levain query`: one SELECT on the built tables, which can do nothing but read them.
 
 DuckDB itself parses the query and says what it is, before anything runs; then the connection may open no file but
-those of the lake. Values are printed exactly: DuckDB turns those that Python would round or cut into text first.
+those of the lake. Values are printed exactly: see `ingest.values`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
 import duckdb
 from duckdb import DuckDBPyConnection
-from duckdb.sqltypes import DuckDBPyType
 
 from ingest.errors import LevainError
 from ingest.jsontext import json_object, json_text
 from ingest.settings import Settings
+from ingest.values import Convert, converter, exact_type
 from levain.terminal import detail, show_table
 from levain.warehouse import one_line, reader
 
@@ -68,9 +68,9 @@ def query(settings: Settings, sql: str, format: str = "table") -> None:
                 names, types = relation.columns, relation.types
                 if format == "json":
                     _check_names(names)
-                exact = (f"cast(#{place} as {_exact(kind)})" for place, kind in enumerate(types, 1))
+                exact = (f"cast(#{place} as {exact_type(kind, _BYTES)})" for place, kind in enumerate(types, 1))
                 read = relation.project(", ".join(exact)).fetchall()
-                converters = [_converter(kind) for kind in types]
+                converters = [converter(kind, _OF_TYPE, lambda key: str(_text(key))) for kind in types]
                 rows = [[convert(value) for convert, value in zip(converters, row, strict=True)] for row in read]
         except duckdb.PermissionException as error:
             raise LevainError(
@@ -159,65 +159,7 @@ def _check_names(names: Sequence[str]) -> None:
         )
 
 
-_INTEGERS = ("tinyint", "smallint", "integer", "bigint", "hugeint")
-_EXACT = frozenset(
-    ("boolean", "decimal", "float", "double", "varchar", "blob", *_INTEGERS, *(f"u{name}" for name in _INTEGERS))
-)
-"""Types whose values Python has without loss; `timestamp` and `interval`, for instance, are not among them."""
-
 _DATE_AND_TIME = re.compile(r"(\d{4,}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?)(\+00)?")
-
-
-def _exact(kind: DuckDBPyType) -> DuckDBPyType:
-    """The type to read a column as: itself, or text where Python would round or cut the values; nested ones too."""
-    match kind.id:
-        case "list":
-            return duckdb.list_type(_exact(_part(kind, "child")))
-        case "array":
-            return duckdb.array_type(_exact(_part(kind, "child")), int(_part(kind, "size")))
-        case "map":
-            return duckdb.map_type(_exact(_part(kind, "key")), _exact(_part(kind, "value")))
-        case "struct":
-            return duckdb.struct_type({name: _exact(each) for name, each in _fields(kind).items()})
-    return kind if kind.id in _EXACT else DuckDBPyType("VARCHAR")
-
-
-def _converter(kind: DuckDBPyType) -> Callable[[Any], Any]:
-    """What turns a value of a column, read as `_exact`, into one that `json_text` writes."""
-    match kind.id:
-        case "list" | "array":
-            of_each = _converter(_part(kind, "child"))
-            convert: Callable[[Any], Any] = lambda values: [of_each(value) for value in values]  # noqa: E731
-        case "struct":
-            of_field = {name: _converter(each) for name, each in _fields(kind).items()}
-            convert = lambda fields: {name: of_field[name](value) for name, value in fields.items()}  # noqa: E731
-        case "map":
-            of_key, of_value = _converter(_part(kind, "key")), _converter(_part(kind, "value"))
-            nested = _part(kind, "key").id in ("list", "array", "struct", "map")  # no key of a dict in Python
-
-            def convert(entries: Any) -> Any:
-                pairs = zip(entries["key"], entries["value"], strict=True) if nested else entries.items()
-                return {str(_text(of_key(key))): of_value(value) for key, value in pairs}
-
-        case "float" | "double":
-            convert = lambda value: value if math.isfinite(value) else json_text(value)  # noqa: E731
-        case "blob":
-            convert = bytes.hex
-        case id if id.startswith("timestamp"):
-            convert = _iso
-        case _:
-            return lambda value: value
-    return lambda value: None if value is None else convert(value)
-
-
-def _part(kind: DuckDBPyType, name: str) -> Any:
-    """A part of a nested type: `child`, `size`, `key`, `value`."""
-    return dict(kind.children)[name]
-
-
-def _fields(kind: DuckDBPyType) -> dict[str, Any]:
-    """Names and types of a struct's fields; those of `row(1, 2)`, which have no names, are called v1, v2."""
-    return {name or f"v{number}": each for number, (name, each) in enumerate(kind.children, 1)}
 
 
 def _iso(text: str) -> str:
@@ -229,6 +171,17 @@ def _iso(text: str) -> str:
 def _text(value: Any) -> Any:
     """A value for a cell: numbers and nulls as they are, nested values and booleans as JSON."""
     return json_text(value) if isinstance(value, bool | dict | list) else value
+
+
+def _float(value: float) -> float | str:
+    return value if math.isfinite(value) else json_text(value)
+
+
+_BYTES = frozenset(["blob"])
+_OF_TYPE: dict[str, Convert] = {"float": _float, "double": _float, "blob": bytes.hex}
+_OF_TYPE |= dict.fromkeys(
+    ("timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone"), _iso
+)
 
 
 def _json(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[str]:
