@@ -27,7 +27,7 @@ from pyiceberg.types import (
 )
 from requests import PreparedRequest, Response, Session
 from requests.adapters import HTTPAdapter
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from ingest.contracts import Contract
@@ -325,7 +325,7 @@ def _asking(catalog: Catalog, name: str) -> Iterator[None]:
 def _sql_uri(settings: Settings) -> str:
     """The URI of a SQL catalog; for PostgreSQL by the driver that Levain brings, and not waiting for ever."""
     if not settings.catalog_uri:
-        return f"sqlite:///{settings.catalog_file}"
+        return _sqlite(settings.catalog_file)
     try:
         url = make_url(settings.catalog_uri)
     except (ArgumentError, ValueError) as error:
@@ -339,6 +339,11 @@ def _sql_uri(settings: Settings) -> str:
     if url.drivername == "postgresql+psycopg":
         url = url.set(query={**_POSTGRES_WAITS, **url.query})
     return url.render_as_string(hide_password=False)
+
+
+def _sqlite(file: Path) -> str:
+    """The URI of a SQLite database, which opens the file of just that name."""
+    return URL.create("sqlite", database=str(file)).render_as_string()
 
 
 def _shown(settings: Settings) -> str:

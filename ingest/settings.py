@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import os
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -11,13 +14,18 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from ingest.errors import LevainError
 
+_PREFIX = "LEVAIN_"
+
+SPARK_VARIABLES = ("LEVAIN_SPARK_JARS", "LEVAIN_SPARK_MASTER")
+"""Settings of the Spark target, which profiles/profiles.yml reads."""
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
 class Settings(BaseSettings):
     """Settings read from the environment; each field is `LEVAIN_<FIELD>`, and one that is empty is not set."""
 
-    model_config = SettingsConfigDict(env_prefix="LEVAIN_", env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, extra="ignore")
 
     home: Path = Field(PROJECT_ROOT / ".levain", description="where all state lives")
 
@@ -77,6 +85,14 @@ class Settings(BaseSettings):
     maintain_keep_hours: int = Field(72, ge=1, description="how long files that were replaced can still be read")
     maintain_keep_snapshots: int = Field(100, ge=20, description="the newest ones, whatever their age")
 
+    @field_validator("home")
+    @classmethod
+    def _home_can_be_opened(cls, home: Path) -> Path:
+        odd = sorted({c for c in str(home) if c in '"#?' or ord(c) < 32})
+        if odd:
+            raise ValueError(f"a path with {' or '.join(map(repr, odd))} is one that DuckDB or dbt-duckdb cannot open")
+        return home
+
     @field_validator("s3_secret_access_key")
     @classmethod
     def _s3_key_is_whole(cls, secret: SecretStr, others: ValidationInfo) -> SecretStr:
@@ -91,8 +107,8 @@ class Settings(BaseSettings):
 
     @property
     def lake(self) -> str:
-        """Location of the Iceberg warehouse, as a URI."""
-        return self.catalog_warehouse or f"file://{self.root / 'lake'}"
+        """Location of the Iceberg warehouse: a URI, or a path, in which `%`, `#` and `?` are what they are."""
+        return self.catalog_warehouse or str(self.root / "lake")
 
     @property
     def catalog_file(self) -> Path:
@@ -118,8 +134,9 @@ def load_settings() -> Settings:
     """Read the environment.
 
     Raises:
-        LevainError: a variable has a value that cannot be used; names each one.
+        LevainError: a variable has a value that cannot be used, or a name that is no setting; names each one.
     """
+    _check_names(os.environ)
     try:
         return Settings()
     except SettingsError as error:  # the only one that is JSON; its text is not shown, for it holds secrets
@@ -134,3 +151,23 @@ def load_settings() -> Settings:
         raise LevainError(
             f"Settings cannot be used: {wrong}.", "Correct or unset these environment variables."
         ) from error
+
+
+def _check_names(environment: Iterable[str]) -> None:
+    """See that each `LEVAIN_*` variable is a setting: a misspelt one would have no effect."""
+    known = [
+        *(name.upper() for name in Settings.model_fields),
+        *(name.removeprefix(_PREFIX) for name in SPARK_VARIABLES),
+    ]
+    ours = {name: name.upper().removeprefix(_PREFIX) for name in environment if name.upper().startswith(_PREFIX)}
+    unknown = sorted(name for name, field in ours.items() if field not in known)
+    if unknown:
+        meant = [difflib.get_close_matches(ours[name], known, 1) for name in unknown]
+        raise LevainError(
+            f"{', '.join(unknown)}: there is no such setting.",
+            "; ".join(
+                f"Write {_PREFIX}{close[0]}, or unset {name}" if close else f"Unset {name}"
+                for name, close in zip(unknown, meant, strict=True)
+            )
+            + ". README.md lists the settings.",
+        )

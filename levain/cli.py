@@ -282,6 +282,12 @@ def main() -> None:
             errno.EPERM: "Check who owns it, or set LEVAIN_HOME to a folder you may write.",
             errno.EROFS: "Set LEVAIN_HOME to a folder you may write.",
             errno.ENOTDIR: "Set LEVAIN_HOME to a folder.",
+            errno.ENOENT: "Set LEVAIN_HOME to a folder that is there, or can be made.",
+            errno.EEXIST: "Remove or rename it: a folder has to be there.",
+            errno.ENAMETOOLONG: "Set LEVAIN_HOME to a shorter path.",
+            errno.ELOOP: "Set LEVAIN_HOME to a folder.",
+            errno.EMFILE: "Raise the limit of open files (`ulimit -n`).",
+            errno.EIO: "Check the disk.",
         }
         if error.errno not in hints:
             raise

@@ -171,7 +171,7 @@ def _compare_one(
         comparison.remarks.append(f"cannot be read on DuckDB: {first_line(error)}")
     try:
         session.table(relation).write.parquet(str(parquet))
-        spark = connection.sql(f"select * from read_parquet('{parquet}/*.parquet')")
+        spark = connection.read_parquet([str(file) for file in parquet.glob("*.parquet")])
     except Exception as error:  # whatever Spark says goes into the report
         comparison.remarks.append(f"cannot be read on Spark: {first_line(error)}")
     comparison.rows = (_count(duck), _count(spark))

@@ -23,7 +23,8 @@
     {% for table in tables %}
         {% if table not in locations %}{% do no_bronze(table) %}{% endif %}
         {% do run_query(
-            'create or replace view bronze.' ~ table ~ " as select * from iceberg_scan('" ~ locations[table] ~ "')"
+            'create or replace view bronze.' ~ table ~ " as select * from iceberg_scan('"
+            ~ dbt.escape_single_quotes(locations[table]) ~ "')"
         ) %}
     {% endfor %}
 {% endmacro %}

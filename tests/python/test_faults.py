@@ -241,7 +241,7 @@ def test_the_disk_is_full(apache_kafka: Broker, home: Path, start: Callable[...,
     for n in range(300):
         producer.produce(SALES, os.urandom(1000), key=f"S{n:03d}")
     assert producer.flush(30) == 0
-    wait_for(worker, "bronze.sales_events cannot be written at file:")
+    wait_for(worker, "bronze.sales_events cannot be written at ")
     assert "File too large" in worker.output
     assert "does not land, and is tried again: bronze.sales_events cannot be written at" in ready(worker)
     time.sleep(3)
