@@ -135,6 +135,8 @@ class CsvLines:
             ((each, _names(line, each)) for each in _DELIMITERS), key=lambda found: len(set(found[1]) & set(known))
         )
         if not set(names) & set(known):
+            if b"\r" in line.bare and not line.raw.endswith(b"\n"):
+                raise NoHeader("its lines end in CR alone, not in LF or CRLF")
             raise NoHeader(f"line {line.number} is no header, it names none of {', '.join(known)}")
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

@@ -126,6 +126,7 @@ def test_a_bad_line_says_what_is_wrong_with_it(content: bytes, problem: str) -> 
         (b"", "it is empty"),
         (b"\r\n\n", "it is empty"),
         (b"S001,Paris\n", "line 1 is no header, it names none of a, b"),
+        (b"a,b\r1,2\r3,4\r", "its lines end in CR alone"),
         (b"a,b,a\n", "the column 'a' twice"),
         (b"a,b,\n", "no name for column 3"),
         ("a,b\n1,2\n".encode("utf-16"), "is no text"),
