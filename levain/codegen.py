@@ -466,6 +466,7 @@ def _messages_yaml(contracts: list[Contract]) -> str:
             {
                 "name": f"int_{contract.table}__verdicts",
                 "description": f"One row per Kafka message of topic {contract.topic}, with its verdict.",
+                "config": {"meta": {"staging": contract.staging_model, "contract": _promises(contract)}},
                 "data_tests": [
                     {
                         "unique_together": {
@@ -494,3 +495,39 @@ def _messages_yaml(contracts: list[Contract]) -> str:
         }
     )
     return _dump(contracts, {"models": models})
+
+
+def _promises(contract: Contract) -> dict[str, object]:
+    """What the verdicts follow from, by which macros/evolution.sql knows that a contract has changed."""
+    return {
+        "topic": contract.topic,
+        "version": contract.version,
+        "key": contract.key,
+        "identity": contract.identity,
+        "event_time": contract.event_time,
+        "minimum_completeness": contract.minimum_completeness,
+        "fields": {field.name: _field_promises(field) for field in contract.fields},
+        "rules": {rule.name: {"condition": rule.expression, "weight": rule.weight} for rule in contract.rules},
+    }
+
+
+def _field_promises(field: Field) -> dict[str, object]:
+    precise = f"decimal({field.precision},{field.scale})" if field.logical_type == "number" else field.logical_type
+    strict = field.reference if field.reference and field.reference.strict else None
+    promises = {
+        "type": field.format or precise,
+        "required": field.required,
+        "weight": field.weight,
+        "column": field.column if field.column != field.name else None,
+        "minimum": _plain(field.minimum),
+        "maximum": _plain(field.maximum),
+        "values": list(field.allowed) if field.allowed is not None else None,
+        "pattern": field.pattern,
+        "strict": f"{strict.model}.{strict.column}" if strict else None,
+    }
+    return {name: value for name, value in promises.items() if value is not None}
+
+
+def _plain(limit: int | Decimal | None) -> int | float | None:
+    """A limit as YAML and JSON write it, the same for 1 and 1.00."""
+    return limit if limit is None else int(limit) if limit == int(limit) else float(limit)

@@ -24,6 +24,7 @@ import duckdb
 from ingest.contracts import load_contracts
 from ingest.errors import LevainError
 from ingest.settings import PROJECT_ROOT, Settings
+from levain.codegen import generate
 from levain.terminal import errors, progress, say, show_table, warn
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ LOCK_SECONDS = 5.0
 """How long a second build, or a reader, waits for the build that runs."""
 
 _LOCKED = re.compile(r"Could not set lock on file.*?held in (?P<program>.+?) \(PID (?P<pid>\d+)\)", re.DOTALL)
+
+_REFUSED = re.compile(
+    r"Compilation Error in operation levain-on-run-start\S* .*\n  (?P<why>.+)\n  (?P<hint>.+)\n  \n  > in macro"
+)
 
 BRONZE_HINT = "`levain init` creates topics and tables; `levain up` starts what lands events in them."
 
@@ -59,9 +64,11 @@ def build(
         manifest: the project as `parse` read it; None: read it first.
 
     Raises:
-        LevainError: Bronze has no tables, another build runs, a model cannot be built, a test fails.
+        LevainError: Bronze has no tables, a contract was changed without `levain generate`, another build runs, a model
+            cannot be built, a test fails.
     """
     check_bronze(settings)
+    generate(check=True)
     if target == "spark":
         from levain.spark import prepare
 
@@ -222,6 +229,15 @@ def locked(text: str, path: Path) -> LevainError | None:
     )
 
 
+def refused(text: str) -> LevainError | None:
+    """What our macros say before a build begins, a line that says why and a line that says what to do.
+
+    None if the text is of anything else.
+    """
+    match = _REFUSED.search(text)
+    return LevainError(match["why"], match["hint"]) if match else None
+
+
 def show(settings: Settings) -> None:
     """Print row counts of Bronze, Silver and Gold, verdicts per topic, and how fresh each topic is.
 
@@ -346,8 +362,19 @@ def _lineage(target: Path, pages: Path) -> None:
     tracer.handlers = [_Collector(untraced)]
     extractor = DbtColumnLineageExtractor(str(target / "manifest.json"), str(target / "catalog.json"))
     DbtColibriReportGenerator(extractor, disable_telemetry=True).generate_report(output_dir=str(pages / "lineage"))
+    page = pages / "lineage" / "index.html"
+    page.write_text(page.read_text(encoding="utf-8").replace("<head>", f"<head>{_OPEN_FIRST}", 1), encoding="utf-8")
     if untraced:
         warn(f"The lineage of {len(untraced)} models or columns cannot be traced; the first: {untraced[0]}")
+
+
+LINEAGE_FIRST = "model.levain.fct_sales"
+"""What the lineage page opens on; by itself it takes any table."""
+
+_OPEN_FIRST = (
+    "<script>if (!location.search && location.protocol !== 'file:') "
+    f"history.replaceState(null, '', '?model={LINEAGE_FIRST}')</script>"
+)
 
 
 class _Collector(logging.Handler):
@@ -388,7 +415,11 @@ def _raise_if_failed(settings: Settings, outcome: dbtRunnerResult) -> None:
     log = settings.run_dir / "dbt.log"
     if outcome.exception is not None:
         text = str(outcome.exception)
-        raise locked(text, settings.duckdb_file) or LevainError(f"dbt stopped: {text.strip()}", f"Whole log: {log}")
+        raise (
+            locked(text, settings.duckdb_file)
+            or refused(text)
+            or LevainError(f"dbt stopped: {text.strip()}", f"Whole log: {log}")
+        )
     if outcome.success:
         return
     failed: list[str] = []

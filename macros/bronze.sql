@@ -47,7 +47,7 @@
 
 {% macro no_bronze(table) %}
     {% do exceptions.raise_compiler_error(
-        "Bronze has no table '" ~ table ~ "': nothing was landed yet. Run `levain init` to create topics and tables, "
+        "Bronze has no table '" ~ table ~ "': nothing was landed yet.\nRun `levain init` to create topics and tables, "
         ~ "then `levain up` or `faust -A ingest.app worker` to land events. Catalog: LEVAIN_HOME or LEVAIN_CATALOG_URI."
     ) %}
 {% endmacro %}

@@ -5,7 +5,7 @@
   it. A model reads the rows of its parents that changed since it was last built itself, works out what they touch, and
   merges the outcome: rows that come out as they were keep their number (macros/merge_changed.sql). No clock is read.
 
-  The bookkeeping is three tables in schema `meta`:
+  The bookkeeping is in schema `meta` (macros/evolution.sql adds `contracts`):
     builds      build, started_at, invocation_id           one row per build
     progress    model, build                               the last build that finished each incremental model
     watermarks  model, kafka_cluster, topic, partition, next_offset    where each verdict model stands in Bronze
@@ -29,6 +29,7 @@
         {% set column_types = {
             'builds': 'build bigint, started_at ' ~ type_timestamp_utc() ~ ', invocation_id ' ~ dbt.type_string(),
             'progress': 'model ' ~ dbt.type_string() ~ ', build bigint',
+            'contracts': contract_columns(),
             'watermarks': 'model ' ~ dbt.type_string() ~ ', kafka_cluster ' ~ dbt.type_string() ~ ', topic ' ~ dbt.type_string()
                 ~ ', partition int, next_offset bigint',
         } %}
@@ -36,6 +37,7 @@
         {% for name, columns in column_types.items() %}
             {% do run_query(create_meta_table(meta_table(name), columns)) %}
         {% endfor %}
+        {% do check_contracts() %}
         {% do run_query(
             'insert into ' ~ meta_table('builds') ~ " select coalesce(max(build), 0) + 1, cast('"
             ~ run_started_at.strftime('%Y-%m-%d %H:%M:%S.%f') ~ "' as " ~ type_timestamp_utc() ~ "), '" ~ invocation_id
@@ -59,6 +61,7 @@
 {% macro finish_build(results) %}
     {#- on-run-end: note which incremental models this build finished; what it did not finish is read again. -#}
     {% if is_build() %}
+        {% do note_contracts(results) %}
         {% set finished = [] %}
         {% for result in results if result.status == 'success' and result.node.resource_type == 'model'
             and result.node.config.materialized == 'incremental' %}

@@ -252,7 +252,8 @@ from final
     {% set reasons = [] %}
     {% for reference in references %}
         {% do reasons.append(
-            'case when known_' ~ reference.column ~ ".member is null then '" ~ reference.rule ~ "' end"
+            'case when candidates.' ~ reference.column ~ ' is not null and known_' ~ reference.column
+            ~ ".member is null then '" ~ reference.rule ~ "' end"
         ) %}
     {% endfor %}
     {{ return(reasons) }}
