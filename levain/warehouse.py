@@ -369,11 +369,10 @@ def _lineage(target: Path, pages: Path) -> None:
 
 
 LINEAGE_FIRST = "model.levain.fct_sales"
-"""What the lineage page opens on; by itself it takes any table."""
+"""What the lineage page opens on, with its parents and children; by itself it takes any table."""
 
 _OPEN_FIRST = (
-    "<script>if (!location.search && location.protocol !== 'file:') "
-    f"history.replaceState(null, '', '?model={LINEAGE_FIRST}')</script>"
+    f"<script>location.search || history.replaceState(null, '', '?model={LINEAGE_FIRST}&parents=1&children=1')</script>"
 )
 
 

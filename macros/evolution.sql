@@ -45,7 +45,7 @@
         {% set new, old = node.config.meta.contract, noted[node.name].promises %}
         {% set changes = contract_changes(old, new) %}
         {% set breaking = changes | selectattr('breaking') | map(attribute='what') | list %}
-        {% set unfinished = built_from(node) if changes else not_built_since(node, noted[node.name].build) %}
+        {% set unfinished = not_rebuilt(node, none if changes else noted[node.name].build) %}
         {% set left_out = unfinished | reject('in', selected_resources) | list %}
         {% if breaking and major_version(new) <= major_version(old) %}
             {% do refused.append('The contract of ' ~ new.topic ~ ' breaks what version ' ~ old.version ~ ' promised: '
@@ -117,12 +117,12 @@
     {{ return(with_descendants(ids + more) if more else ids) }}
 {% endmacro %}
 
-{% macro not_built_since(node, build) %}
-    {#- unique_ids of those of `built_from` that have a table older than a build. -#}
+{% macro not_rebuilt(node, since) %}
+    {#- unique_ids of those of `built_from` that have a table, and no newer one than a build; none: whatever its age. -#}
     {% set old = [] %}
-    {% if build > 0 %}
+    {% if since is none or since > 0 %}
         {% set names = run_query(
-            'select model from ' ~ meta_table('progress') ~ ' where build < ' ~ build
+            'select model from ' ~ meta_table('progress') ~ (' where build < ' ~ since if since is not none)
         ).columns[0].values() | list %}
         {% for id in built_from(node) if graph.nodes[id].name in names %}{% do old.append(id) %}{% endfor %}
     {% endif %}

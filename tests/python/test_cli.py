@@ -23,6 +23,7 @@ from kafka_broker import free_port
 
 from ingest.contracts import load_contracts
 from levain import processes
+from levain.warehouse import LINEAGE_FIRST
 
 EVENTS = 700
 PROJECT = Path(__file__).parents[2]
@@ -294,6 +295,8 @@ def test_docs_work_without_a_network(home: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     site = home / "target" / "site"
     assert "fct_sales" in (site / "index.html").read_text()
+    assert "# Levain, the lakehouse starter" in (site / "index.html").read_text()
+    assert f"?model={LINEAGE_FIRST}" in (site / "lineage" / "index.html").read_text()[:500]
     assert "cannot be traced" not in ran.stderr, ran.stderr
     for page in (site / "index.html", site / "lineage" / "index.html"):
         assert not re.findall(r"<(?:script|link)[^>]+(?:src|href)=.https?:", page.read_text()), page
