@@ -493,7 +493,8 @@ schema:
         required: true
         description: d
         logicalTypeOptions: {minimum: 40}
-      - {name: loaves, logicalType: integer, required: true, description: d, logicalTypeOptions: {minimum: 1, maximum: 500}}
+      - {name: loaves, logicalType: integer, required: true, description: d,
+         logicalTypeOptions: {minimum: 1, maximum: 500}}
       - {name: program, logicalType: string, required: true, description: d, enum: [{value: bread}, {value: pastry}]}
       - {name: cleaned_at, logicalType: timestamp, required: true, description: d}
       - {name: baked_for, logicalType: date, required: true, description: d}
