@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from functools import cache, cached_property
 from pathlib import Path
@@ -31,6 +32,7 @@ from pydantic import ValidationError
 
 from ingest import rules
 from ingest.errors import LevainError
+from ingest.settings import PROJECT_ROOT
 
 CONTRACTS_DIR = Path(__file__).resolve().parent / "contracts"
 LOGICAL_TYPES = ("string", "integer", "number", "boolean", "timestamp", "date")
@@ -167,6 +169,25 @@ class Contract:
     @property
     def staging_model(self) -> str:
         return f"stg_{self.system}__{self.table}"
+
+
+@cache
+def time_range() -> tuple[date, date]:
+    """The days `[from, to)` in which all times lie, as the models have them: two vars of dbt_project.yml.
+
+    Raises:
+        LevainError: the file cannot be read, or a var is missing or no date.
+    """
+    path = PROJECT_ROOT / "dbt_project.yml"
+    try:
+        variables = yaml.safe_load(path.read_text(encoding="utf-8"))["vars"]
+        first, end = (date.fromisoformat(str(variables[name])) for name in ("time_from", "time_to"))
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise LevainError(
+            f"The range of times cannot be read from {path}: {' '.join(str(error).split())}.",
+            'Set the vars `time_from` and `time_to` there, as "yyyy-mm-dd".',
+        ) from error
+    return first, end
 
 
 def load_contracts(folder: Path = CONTRACTS_DIR) -> dict[str, Contract]:

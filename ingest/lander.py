@@ -415,7 +415,7 @@ def _is_utf8(value: bytes | None) -> bool:
 
 
 def _timestamps(values: Sequence[int]) -> pa.Array:
-    """Kafka's milliseconds as timestamps; null where the producer set none (-1)."""
+    """Kafka's milliseconds as timestamps; null where the producer set none (-1) or one that no calendar shows."""
     ms = pa.array(values, pa.int64())
     known = pc.and_(pc.greater_equal(ms, 0), pc.less_equal(ms, _LAST_TIMESTAMP))
     return pc.if_else(known, ms, pa.scalar(None, pa.int64())).cast(pa.timestamp("ms", "UTC"))

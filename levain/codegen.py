@@ -286,6 +286,9 @@ def _conditions(field: Field) -> list[tuple[str, str]]:
         for operator, limit in (("<", field.minimum), (">", field.maximum))
         if limit is not None
     ]
+    if field.logical_type in ("timestamp", "date"):
+        macro = "in_time_range" if field.logical_type == "timestamp" else "in_date_range"
+        limits.append(f"not {{{{ {macro}('{field.column}') }}}}")
     if limits:
         found.append((" or ".join(limits), f"{field.name}_out_of_range"))
     if field.allowed is not None:
@@ -488,7 +491,10 @@ def _messages_yaml(contracts: list[Contract]) -> str:
             "name": "int_messages",
             "description": "One row per Kafka message of any topic, with its verdict.",
             "columns": [
-                *_shared(*MESSAGE_COLUMNS),
+                *(
+                    column | ({"data_tests": ["not_null"]} if column["name"] == "received_at" else {})
+                    for column in _shared(*MESSAGE_COLUMNS)
+                ),
                 _column("verdict", "{{ doc('verdict') }}"),
                 _column("_build", "{{ doc('_build') }}"),
             ],

@@ -1,4 +1,4 @@
-"""Lint: no engine's own SQL outside the dispatched macros.
+"""Lint: no engine's own SQL outside the dispatched macros, and no order that leaves the place of nulls to the engine.
 
 `python -m levain.portability` reads models, snapshots, data tests and the macros that are not dispatched to one engine,
 prints `file:line: what, what instead` for each finding, and exits with 1 if there is one.
@@ -88,6 +88,11 @@ _CHECKS = [
 _WORD_CHECKS = [(re.compile(pattern, re.IGNORECASE), instead) for pattern, instead in WORDS.items()]
 _JINJA_CHECKS = [(re.compile(pattern), instead) for pattern, instead in JINJA_WORDS.items()]
 
+_ORDER_BY = re.compile(r"\border\s+by\b", re.IGNORECASE)
+_NULLS_PLACED = re.compile(r"\bnulls\s+last\s*$", re.IGNORECASE)
+_FRAME = re.compile(r"\b(?:rows|range|groups)\s+(?:between|unbounded|current|\d)|\blimit\b", re.IGNORECASE)
+"""What may follow the keys of an `order by`."""
+
 _COMMENT = re.compile(r"\{#.*?#\}|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _ENGINE_MACRO = re.compile(r"\{%-?\s*macro\s+(?:duckdb|spark|default)__.*?\{%-?\s*endmacro\s*-?%\}", re.DOTALL)
 _LITERAL = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
@@ -134,18 +139,46 @@ def findings_in(text: str, path: str) -> list[Finding]:
         character if inside else _blanked(character)
         for character, inside in zip(jinja, _inside(_JINJA_STRING, jinja), strict=True)
     )
-    return sorted(
-        {
-            Finding(path, searched.count("\n", 0, match.start()) + 1, _shown(match), instead)
-            for searched, checks in ((sql, _CHECKS), (sql, _WORD_CHECKS), (jinja, _JINJA_CHECKS), (quoted, _CHECKS))
-            for pattern, instead in checks
-            for match in pattern.finditer(searched)
-        }
-    )
+    found = {
+        Finding(path, _line(searched, match.start()), _shown(match[0]), instead)
+        for searched, checks in ((sql, _CHECKS), (sql, _WORD_CHECKS), (jinja, _JINJA_CHECKS), (quoted, _CHECKS))
+        for pattern, instead in checks
+        for match in pattern.finditer(searched)
+    }
+    # A macro's call in SQL may be a key, so it stays as one letter; SQL in Jinja's strings is read string by string.
+    keyed = _blank(_STRING, _JINJA.sub(lambda m: ("_" if m[0][1] == "{" else " ") + _blanked(m[0])[1:], text))
+    strings = ((match.start() + 1, match[0][1:-1]) for match in _JINJA_STRING.finditer(jinja))
+    found |= {
+        Finding(path, _line(text, place + start), f"order by {_shown(key)}", "nulls last after each key")
+        for place, searched in ((0, keyed), *strings)
+        for start, key in _order_by_keys(searched)
+        if not _NULLS_PLACED.search(key)
+    }
+    return sorted(found)
 
 
-def _shown(match: re.Match[str]) -> str:
-    return " ".join(match[0].split()).removesuffix("(").strip()
+def _order_by_keys(text: str) -> Iterator[tuple[int, str]]:
+    """The keys of every `order by`, each with the place of that `order by`: up to what closes it, or a frame."""
+    for match in _ORDER_BY.finditer(text):
+        depth, keys = 0, [""]
+        for character in text[match.end() :]:
+            depth += (character in "([{") - (character in ")]}")
+            if depth < 0 or (depth == 0 and character == ";"):
+                break
+            if depth == 0 and character == ",":
+                keys.append("")
+            else:
+                keys[-1] += character
+        keys[-1] = _FRAME.split(keys[-1])[0]
+        yield from ((match.start(), key.rstrip()) for key in keys)
+
+
+def _line(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1
+
+
+def _shown(text: str) -> str:
+    return " ".join(text.split()).removesuffix("(").strip()
 
 
 def _blanked(text: str) -> str:

@@ -113,7 +113,7 @@
     {% endif %}
     {% set marks = run_query(
         'select kafka_cluster, partition, next_offset from ' ~ meta_table('watermarks') ~ " where model = '" ~ verdicts
-        ~ "' order by kafka_cluster, partition"
+        ~ "' order by kafka_cluster nulls last, partition nulls last"
     ).rows %}
     {% if not marks %}{{ return('true') }}{% endif %}
     {% set conditions = [] %}

@@ -15,7 +15,7 @@
         partition,
         {{ adapter.quote('offset') }} as kafka_offset,
         kafka_timestamp,
-        headers,
+        {{ to_timestamp_utc(header_text('headers', 'received-at')) }} as header_received_at,
         ingested_at,
         ingest_batch_id,
         value as payload,
@@ -24,10 +24,14 @@
 
 {% macro received_at() %}
     {#-
-      When a message was received: its header `received-at` where there is a valid one (a replay of history sets it),
-      else the broker's timestamp. Returns a UTC timestamp.
+      When a message was received: its header `received-at` (a replay of history sets it), else the Kafka timestamp,
+      else when it landed: the first of them that lies in the range of times. Returns a UTC timestamp, never null.
     -#}
-    coalesce({{ to_timestamp_utc(header_text('headers', 'received-at')) }}, kafka_timestamp)
+    coalesce(
+            case when {{ in_time_range('header_received_at') }} then header_received_at end,
+            case when {{ in_time_range('kafka_timestamp') }} then kafka_timestamp end,
+            ingested_at
+        )
 {%- endmacro %}
 
 {% macro header_text(headers, name) %}

@@ -3,15 +3,33 @@
 
   A member's time line has no gap and no overlap: half-open intervals [valid_from, valid_to), the last one open to
   9999-12-31. A record that repeats the state before it makes no version. Of several records of one member with
-  the same valid_from, the last one told counts (event_time, then Kafka coordinates). Records may come in any order.
+  the same valid_from, the latest counts (event_time, then Kafka timestamp and coordinates). Records may come in any order.
 
-  Facts older than a member's first version, or of a member nobody has told of, get one inferred version that ends
-  where the first real one starts.
+  Facts older than a member's first version, or of a member without a change record, get one inferred version that
+  ends where the first real one starts.
+
+  One version of each member is current: the one valid at as_of(), or the first where all begin later. No clock is read.
 #}
 
-{% macro far_past() %}{{ timestamp_literal('1900-01-01 00:00:00') }}{% endmacro %}
+{% macro far_past() %}{{ time_from() }}{% endmacro %}
 
 {% macro far_future() %}{{ timestamp_literal('9999-12-31 00:00:00') }}{% endmacro %}
+
+{% macro as_of() %}
+    {#- The moment of the tables: the newest event time of the log. Returns a UTC timestamp, never null. -#}
+    coalesce((select max(latest_event_at) from {{ ref('silver_latest_events') }}), {{ far_past() }})
+{%- endmacro %}
+
+{% macro is_current_version(member) %}
+    {#-
+      Whether a version is its member's current one, among all versions of the member.
+      member: column. Needs columns valid_from, valid_to and as_of. Returns a boolean, never null.
+    -#}
+    (
+        as_of < valid_to
+        and (valid_from <= as_of or valid_from = min(valid_from) over (partition by {{ member }}))
+    )
+{%- endmacro %}
 
 {% macro scd2_versions(changes, member, valid_from, attributes) %}
     {#-
@@ -26,11 +44,13 @@
         {{ member }},
         {{ attributes.keys() | join(',\n        ') }},
         version_from,
-        coalesce(lead(version_from) over (partition by {{ member }} order by version_from), {{ far_future() }}) as version_to
+        coalesce(
+            lead(version_from) over (partition by {{ member }} order by version_from nulls last), {{ far_future() }}
+        ) as version_to
     from (
         select
             compared.*,
-            lag(state) over (partition by {{ member }} order by version_from) as previous_state
+            lag(state) over (partition by {{ member }} order by version_from nulls last) as previous_state
         from (
             select
                 {{ member }},
@@ -40,7 +60,11 @@
                 row_number() over (
                     partition by {{ member }}, {{ valid_from }}
                     order by
-                        event_time desc, kafka_timestamp desc, kafka_cluster desc, partition desc, kafka_offset desc
+                        event_time desc nulls last,
+                        kafka_timestamp desc nulls last,
+                        kafka_cluster desc nulls last,
+                        partition desc nulls last,
+                        kafka_offset desc nulls last
                 ) as recency
             from {{ changes }}
         ) as compared

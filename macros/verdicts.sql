@@ -20,6 +20,16 @@
     ]) }}
 {% endmacro %}
 
+{% macro is_too_late(message) %}
+    {#- Whether a message was received more than 48 hours after its event. message: name of a relation. -#}
+    {{ seconds_between(message ~ '.event_time', message ~ '.received_at') }} > 48 * 3600
+{%- endmacro %}
+
+{% macro is_in_future(message) %}
+    {#- Whether a message was received more than 10 minutes before its event. message: name of a relation. -#}
+    {{ seconds_between(message ~ '.received_at', message ~ '.event_time') }} > 600
+{%- endmacro %}
+
 {% macro verdicts(checked, arrived, fields, references=[]) %}
 {#
   checked     relation, one row per message: message_columns() and the contract's fields
@@ -85,8 +95,8 @@ weighed as (
     select
         candidates.*,
         {{ join_texts([
-            "case when " ~ seconds_between('candidates.event_time', 'candidates.received_at') ~ " > 48 * 3600 then 'event_too_late' end",
-            "case when " ~ seconds_between('candidates.received_at', 'candidates.event_time') ~ " > 600 then 'event_in_future' end",
+            "case when " ~ is_too_late('candidates') ~ " then 'event_too_late' end",
+            "case when " ~ is_in_future('candidates') ~ " then 'event_in_future' end",
         ] + reference_reasons(references), ',') }} as _hold_reasons,
         released.kafka_offset is not null as _is_released
     from candidates
@@ -168,10 +178,14 @@ ranked as (
     select
         contenders.*,
         row_number() over (
-            partition by event_id, verdict order by kafka_timestamp, kafka_cluster, partition, kafka_offset
+            partition by event_id, verdict
+            order by
+                kafka_timestamp nulls last, kafka_cluster nulls last, partition nulls last, kafka_offset nulls last
         ) as _place,
         first_value(payload_md5) over (
-            partition by event_id, verdict order by kafka_timestamp, kafka_cluster, partition, kafka_offset
+            partition by event_id, verdict
+            order by
+                kafka_timestamp nulls last, kafka_cluster nulls last, partition nulls last, kafka_offset nulls last
         ) as _first_payload_md5
     from contenders
 
@@ -249,6 +263,7 @@ from final
 {% endmacro %}
 
 {% macro reference_reasons(references) %}
+    {#- A reference that is not given (an optional field) is not unknown. -#}
     {% set reasons = [] %}
     {% for reference in references %}
         {% do reasons.append(

@@ -8,5 +8,9 @@ select
     net_amount
 from {{ ref('fct_sales') }}
 where
-    (net_amount <> gross_amount - discount_amount or gross_amount <> quantity * unit_price or net_amount < 0)
+    (
+        {{ is_distinct('net_amount', 'gross_amount - discount_amount') }}
+        or {{ is_distinct('gross_amount', 'quantity * unit_price') }}
+        or net_amount < 0
+    )
     and {{ rows_in_scope() }}

@@ -10,4 +10,4 @@ select
     rejected,
     held
 from {{ ref('quality_messages') }}
-where messages <> accepted + duplicate + conflict + rejected + held
+where {{ is_distinct('messages', 'accepted + duplicate + conflict + rejected + held') }}

@@ -59,6 +59,7 @@ full outer join daily on facts.sale_date = daily.sale_date
 full outer join hourly on facts.sale_date = hourly.sale_date
 where
     facts.sale_date is null or daily.sale_date is null or hourly.sale_date is null
-    or facts.line_count <> daily.line_count or facts.line_count <> hourly.line_count
-    or facts.units <> daily.units or facts.units <> hourly.units
-    or facts.net_amount <> daily.net_amount or facts.net_amount <> hourly.net_amount
+    {% for column in ['line_count', 'units', 'net_amount'] %}
+    or {{ is_distinct('facts.' ~ column, 'daily.' ~ column) }}
+    or {{ is_distinct('facts.' ~ column, 'hourly.' ~ column) }}
+    {% endfor %}

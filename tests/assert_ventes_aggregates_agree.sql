@@ -22,4 +22,6 @@ select
     by_product.total_montant as total_montant_by_product
 from by_hour
 cross join by_product
-where by_hour.total_montant <> by_product.total_montant or by_hour.total_quantite <> by_product.total_quantite
+where
+    {{ is_distinct('by_hour.total_montant', 'by_product.total_montant') }}
+    or {{ is_distinct('by_hour.total_quantite', 'by_product.total_quantite') }}

@@ -39,4 +39,5 @@ from ventes
 full outer join hourly on ventes.heure = hourly.heure
 where
     ventes.heure is null or hourly.heure is null
-    or ventes.total_montant <> hourly.total_montant or ventes.total_quantite <> hourly.total_quantite
+    or {{ is_distinct('ventes.total_montant', 'hourly.total_montant') }}
+    or {{ is_distinct('ventes.total_quantite', 'hourly.total_quantite') }}

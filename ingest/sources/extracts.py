@@ -7,11 +7,10 @@ import re
 from datetime import UTC, date, datetime, time
 from typing import Any, Protocol
 
-from ingest.contracts import Field
+from ingest.contracts import Field, time_range
 from ingest.jsontext import JsonText
 
 _DATE = re.compile(r"(?<!\d)(\d{4})([-_.]?)(\d{2})\2(\d{2})(?!\d)")
-_FIRST_YEAR = 1900
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?")
 _BOOLEANS = {"true": True, "false": False}
@@ -61,17 +60,17 @@ def is_hidden(name: str) -> bool:
 def date_in(name: str) -> date | None:
     """The date in a file's name, as `2026-01-31`, `2026_01_31`, `2026.01.31` or `20260131`.
 
-    None where there is none, or more than one. One before 1900, where history begins in gold, is none: `0001-01-01` is
-    how some systems write that they have no date.
+    None where there is none, or more than one. One outside the range of times is none: `0001-01-01` is how some
+    systems write that they have no date.
     """
+    first, end = time_range()
     found = set()
     for year, _, month, day in _DATE.findall(name):
-        if int(year) < _FIRST_YEAR:
-            continue
         try:
             found.add(date(int(year), int(month), int(day)))
         except ValueError:  # digits that are no date, such as a number of 8 digits
             continue
+    found = {day for day in found if first <= day < end}
     return found.pop() if len(found) == 1 else None
 
 

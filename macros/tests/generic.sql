@@ -52,7 +52,7 @@
 {% endtest %}
 
 {% test no_gaps_or_overlaps(model, member) %}
-    {#- A member's versions follow each other without gap or overlap, the last one is the current one and open. -#}
+    {#- A member's versions follow each other without gap or overlap, the last one is open, one is the current one. -#}
     with versions as (
 
         select
@@ -60,7 +60,8 @@
             valid_from,
             valid_to,
             is_current,
-            lead(valid_from) over (partition by {{ member }} order by valid_from) as next_valid_from
+            lead(valid_from) over (partition by {{ member }} order by valid_from nulls last) as next_valid_from,
+            sum(case when is_current then 1 else 0 end) over (partition by {{ member }}) as current_versions
         from {{ model }}
         where {{ keys_in_scope(model, [member]) }}
 
@@ -71,5 +72,12 @@
     where
         valid_from >= valid_to
         or coalesce(next_valid_from, {{ far_future() }}) <> valid_to
-        or is_current <> (next_valid_from is null)
+        or current_versions <> 1
+{% endtest %}
+
+{% test in_date_range(model, column_name) %}
+    {#- Every date lies in the range of times (macros/times.sql). -#}
+    select {{ column_name }}
+    from {{ model }}
+    where not {{ in_date_range(column_name) }}
 {% endtest %}

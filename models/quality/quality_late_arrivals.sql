@@ -1,13 +1,20 @@
 with messages as (
 
-    select
-        topic,
-        event_date,
-        verdict,
-        failed_rules,
-        {{ seconds_between('event_time', 'received_at') }} as seconds_late
-    from {{ ref('int_messages') }}
+    select * from {{ ref('int_messages') }}
     where verdict <> 'rejected'
+
+),
+
+timed as (
+
+    select
+        messages.topic,
+        messages.event_date,
+        messages.verdict = 'held' as is_held,
+        {{ is_too_late('messages') }} as is_too_late,
+        {{ is_in_future('messages') }} as is_in_future,
+        {{ seconds_between('messages.event_time', 'messages.received_at') }} as seconds_late
+    from messages
 
 ),
 
@@ -18,12 +25,21 @@ final as (
         event_date,
         cast(count(*) as bigint) as messages,
         cast(
-            sum(case when verdict <> 'held' and seconds_late > 3600 then 1 else 0 end) as bigint
+            sum(case when not (is_held or is_in_future) and seconds_late <= 3600 then 1 else 0 end) as bigint
+        ) as in_time,
+        cast(
+            sum(case when not (is_held or is_too_late) and seconds_late > 3600 then 1 else 0 end) as bigint
         ) as late_within_48_hours,
-        cast(sum(case when verdict = 'held' and seconds_late > 48 * 3600 then 1 else 0 end) as bigint) as held_too_late,
-        cast(sum(case when verdict = 'held' and seconds_late < -600 then 1 else 0 end) as bigint) as held_in_future,
+        cast(sum(case when is_held and is_too_late then 1 else 0 end) as bigint) as held_too_late,
+        cast(sum(case when is_held and is_in_future then 1 else 0 end) as bigint) as held_in_future,
+        cast(
+            sum(case when is_held and not (is_too_late or is_in_future) then 1 else 0 end) as bigint
+        ) as held_for_reference,
+        cast(
+            sum(case when not is_held and (is_too_late or is_in_future) then 1 else 0 end) as bigint
+        ) as released,
         cast(floor(max(seconds_late)) as bigint) as max_seconds_late
-    from messages
+    from timed
     group by topic, event_date
 
 )
@@ -32,8 +48,11 @@ select
     topic,
     event_date,
     messages,
+    in_time,
     late_within_48_hours,
     held_too_late,
     held_in_future,
+    held_for_reference,
+    released,
     max_seconds_late
 from final

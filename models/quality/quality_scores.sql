@@ -54,7 +54,10 @@ final as (
         days.messages,
         days.average_score
     from days
-    left join counted on days.received_date = counted.received_date and days.topic = counted.topic
+    left join counted
+        on
+            {{ null_safe_equal('days.received_date', 'counted.received_date') }}
+            and days.topic = counted.topic
 
 )
 

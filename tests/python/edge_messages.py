@@ -118,6 +118,45 @@ def twice(value: bytes, **first: Any) -> bytes:
 EDGES: tuple[Edge, ...] = (
     Edge("a sale as it should be", "sales-events", sale(1), "accepted"),
     Edge("a name once more, text twice", "sales-events", twice(sale(2), product_id="P002"), "accepted"),
+    # Times: a Kafka timestamp or a header outside the range of times is no time of receipt.
+    Edge("timestamp in microseconds", "sales-events", sale(300), "accepted", timestamp=MICROSECONDS),
+    Edge("no timestamp", "sales-events", sale(301), "accepted", timestamp=-1),
+    Edge("timestamp of the year 5000", "sales-events", sale(302), "accepted", timestamp=95_617_584_000_000),
+    Edge("timestamp 0 is in 1970", "sales-events", sale(303), "held", "event_in_future", timestamp=0),
+    Edge("a day that has no timestamp", "sales-events", sale(304, quantity=0), "rejected", "quantity_out_of_range", -1),
+    Edge("of copies, one without a timestamp is last", "sales-events", sale(305), "conflict", "", MICROSECONDS),
+    Edge("of copies, one with a timestamp is first", "sales-events", sale(305, quantity=9), "accepted"),
+    Edge("received in 1899", "sales-events", sale(306), "accepted", headers=received("1899-12-30T00:00:00Z")),
+    Edge("received in 2100", "sales-events", sale(307), "accepted", headers=received("2100-01-01T00:00:00Z")),
+    Edge(
+        *("a spreadsheet's zero date", "sales-events", sale(308, event_time="1899-12-30T00:00:00"), "rejected"),
+        *("event_time_out_of_range", NOW, received("1899-12-30T00:00:00Z")),
+    ),
+    Edge(
+        *("the first moment of the range", "sales-events", sale(309, event_time="1900-01-01T00:00:00"), "accepted"),
+        *("", NOW, received("1900-01-01T00:00:00Z")),
+    ),
+    Edge(
+        *("the end of the range", "sales-events", sale(310, event_time="2100-01-01T00:00:00"), "rejected"),
+        *("event_time_out_of_range", NOW, received("2099-12-31T23:59:59Z")),
+    ),
+    Edge(
+        *("a marketplace sale in 1899", "ventes_stream", vente(300, timestamp="1899-12-31T23:59:59.999999")),
+        *("rejected", "timestamp_out_of_range"),
+    ),
+    Edge(
+        *("a price for ever", "product-changes", product(300, valid_from="9999-12-30T00:00:00"), "rejected"),
+        "valid_from_out_of_range",
+    ),
+    Edge("a product now", "product-changes", product(301, product_id="PX301"), "accepted"),
+    Edge(
+        *("a version that begins later", "product-changes"),
+        *(product(302, product_id="PX301", name="Flan vanille", valid_from=moment(timedelta(days=35))), "accepted"),
+    ),
+    Edge(
+        *("a product that begins later", "product-changes"),
+        *(product(303, product_id="PX303", valid_from=moment(timedelta(days=35))), "accepted"),
+    ),
 )
 
 

@@ -33,7 +33,7 @@ final as (
         cast(sum(amount) as decimal(18, 2)) as amount,
         count(distinct receipt_id) as receipts,
         max(case when is_current then valid_from end) as day,
-        row_number() over (partition by store_id order by event_time nulls last, kafka_offset) as position
+        row_number() over (partition by store_id order by event_time nulls last, kafka_offset nulls last) as position
     from events
     where {{ matches('store_id', '^S[0-9]+$') }} and year_week <> 'x'
     group by store_id
@@ -90,6 +90,29 @@ def test_a_word_is_seen(text: str, what: str) -> None:
 
 def test_portable_sql_passes() -> None:
     assert findings_in(CLEAN, "x.sql") == []
+
+
+ORDERS = {
+    "select row_number() over (order by a) from t": ["order by a"],
+    "select row_number() over (partition by b order by a desc nulls last, b) from t": ["order by b"],
+    "select lag(a) over (ORDER BY\n    a asc,\n    b nulls first) from t": ["order by a asc", "order by b nulls first"],
+    "select first_value(a) over (order by coalesce(a, b), {{ f('c') }} nulls last) from t": ["order by coalesce(a, b)"],
+    "select a from t order by {{ keys | join(', ') }}": ["order by _"],
+    "select a from t order by a limit 10": ["order by a"],
+    "{% do run_query('select a from ' ~ t ~ ' order by a') %}": ["order by a"],
+    "{{ f('row_number() over (order by a) = 1') }}": ["order by a"],
+    "select row_number() over (order by {{ f('a, b') }} desc nulls last, 'it, s' nulls last) from t": [],
+    "select sum(a) over (order by a nulls last, b nulls last rows between 1 preceding and current row) from t": [],
+    "select a from t {% if x %} order by a nulls last limit 10 {% endif %}": [],
+    "{% do run_query('select a from ' ~ t ~ ' order by a nulls last') %}, {{ f('b', 'c') }}": [],
+    "-- order by a\nselect 'order by a' as note from t": [],
+}
+
+
+@pytest.mark.parametrize(("text", "found"), ORDERS.items())
+def test_an_order_says_where_nulls_go(text: str, found: list[str]) -> None:
+    wanted = [(what, "nulls last after each key") for what in found]
+    assert [(each.what, each.instead) for each in findings_in(text, "x.sql")] == wanted
 
 
 def test_set_operations_are_no_column_lists() -> None:

@@ -2,13 +2,20 @@
 
 with days as (
 
-    {{ date_spine("cast('" ~ var('calendar_from') ~ "' as date)", "cast('" ~ var('calendar_to') ~ "' as date)") }}
+    {{ date_spine(date_from(), add_days(date_to(), -1)) }}
 
 ),
 
 holidays as (
 
     select * from {{ ref('public_holidays') }}
+
+),
+
+covered_years as (
+
+    select distinct {{ year_of('holiday_date') }} as year_number
+    from holidays
 
 ),
 
@@ -23,10 +30,11 @@ final as (
         cast({{ iso_week('days.date_day') }} as int) as iso_week,
         cast({{ iso_day_of_week('days.date_day') }} as int) as iso_day_of_week,
         {{ iso_day_of_week('days.date_day') }} in (6, 7) as is_weekend,
-        holidays.holiday_date is not null as is_public_holiday,
+        case when covered_years.year_number is not null then holidays.holiday_date is not null end as is_public_holiday,
         holidays.holiday_name
     from days
     left join holidays on days.date_day = holidays.holiday_date
+    left join covered_years on {{ year_of('days.date_day') }} = covered_years.year_number
 
 )
 

@@ -23,7 +23,7 @@ ranked as (
 
     select
         *,
-        row_number() over (order by total_montant desc, produit_id asc) as rang
+        row_number() over (order by total_montant desc nulls last, produit_id asc nulls last) as rang
     from totals
 
 ),

@@ -28,7 +28,9 @@ totals as (
 final as (
 
     select
-        cast(row_number() over (order by net_amount desc, product_id asc) as bigint) as sales_rank,
+        cast(
+            row_number() over (order by net_amount desc nulls last, product_id asc nulls last) as bigint
+        ) as sales_rank,
         product_id,
         product_name,
         category,

@@ -27,7 +27,9 @@ ranked as (
 
     select
         *,
-        row_number() over (partition by sales_month order by net_amount desc, product_id asc) as product_rank
+        row_number() over (
+            partition by sales_month order by net_amount desc nulls last, product_id asc nulls last
+        ) as product_rank
     from monthly
 
 ),

@@ -24,6 +24,8 @@ checked as (
             {{ field_rule('model', 'model', required=true) }},
             {{ field_rule('installed_on', 'installed_on', required=true) }},
             {{ field_rule('service_interval_days', 'service_interval_days', required=true) }},
+            case when not {{ in_time_range('event_time') }} then 'event_time_out_of_range' end,
+            case when not {{ in_date_range('installed_on') }} then 'installed_on_out_of_range' end,
             case when service_interval_days < 1 or service_interval_days > 36500 then 'service_interval_days_out_of_range' end
         {% endset %}
         {{ failed_rules(rules) }} as failed_rules,
@@ -33,12 +35,12 @@ checked as (
         {{ missing_fields(missing) }} as missing_fields,
         {% set lost %}
             case when event_id is null then 20 else 0 end +
-            case when event_time is null then 20 else 0 end +
+            case when event_time is null or not {{ in_time_range('event_time') }} then 20 else 0 end +
             case when equipment_id is null then 10 else 0 end +
             case when store_id is null then 10 else 0 end +
             case when equipment_type is null then 10 else 0 end +
             case when model is null then 10 else 0 end +
-            case when installed_on is null then 10 else 0 end +
+            case when installed_on is null or not {{ in_date_range('installed_on') }} then 10 else 0 end +
             case
                 when
                     service_interval_days is null

@@ -24,8 +24,10 @@ checked as (
             {{ field_rule('unit_cost', 'unit_cost', required=true) }},
             {{ field_rule('is_active', 'is_active', required=true) }},
             {{ field_rule('valid_from', 'valid_from', required=true) }},
+            case when not {{ in_time_range('event_time') }} then 'event_time_out_of_range' end,
             case when base_price < 0 or base_price > 1000000 then 'base_price_out_of_range' end,
-            case when unit_cost < 0 or unit_cost > 1000000 then 'unit_cost_out_of_range' end
+            case when unit_cost < 0 or unit_cost > 1000000 then 'unit_cost_out_of_range' end,
+            case when not {{ in_time_range('valid_from') }} then 'valid_from_out_of_range' end
         {% endset %}
         {{ failed_rules(rules) }} as failed_rules,
         {% set missing %}
@@ -34,14 +36,14 @@ checked as (
         {{ missing_fields(missing) }} as missing_fields,
         {% set lost %}
             case when event_id is null then 20 else 0 end +
-            case when event_time is null then 20 else 0 end +
+            case when event_time is null or not {{ in_time_range('event_time') }} then 20 else 0 end +
             case when product_id is null then 10 else 0 end +
             case when name is null then 10 else 0 end +
             case when category is null then 10 else 0 end +
             case when base_price is null or base_price < 0 or base_price > 1000000 then 10 else 0 end +
             case when unit_cost is null or unit_cost < 0 or unit_cost > 1000000 then 10 else 0 end +
             case when is_active is null then 10 else 0 end +
-            case when valid_from is null then 10 else 0 end
+            case when valid_from is null or not {{ in_time_range('valid_from') }} then 10 else 0 end
         {% endset %}
         {{ quality_score(lost, total=110) }} as quality_score
     from messages

@@ -31,6 +31,7 @@ checked as (
             {{ field_rule('promotion_id', 'promotion_id', required=false) }},
             {{ field_rule('customer_id', 'customer_id', required=false) }},
             {{ field_rule('payment_method', 'payment_method', required=true) }},
+            case when not {{ in_time_range('event_time') }} then 'event_time_out_of_range' end,
             case when line_number < 1 or line_number > 10000 then 'line_number_out_of_range' end,
             case when quantity < 1 or quantity > 100000 then 'quantity_out_of_range' end,
             case when unit_price < 0 or unit_price > 1000000 then 'unit_price_out_of_range' end,
@@ -51,7 +52,7 @@ checked as (
         {{ missing_fields(missing) }} as missing_fields,
         {% set lost %}
             case when event_id is null then 20 else 0 end +
-            case when event_time is null then 20 else 0 end +
+            case when event_time is null or not {{ in_time_range('event_time') }} then 20 else 0 end +
             case when receipt_id is null then 10 else 0 end +
             case when line_number is null or line_number < 1 or line_number > 10000 then 10 else 0 end +
             case when store_id is null then 10 else 0 end +

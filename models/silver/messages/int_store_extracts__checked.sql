@@ -27,9 +27,11 @@ checked as (
             {{ field_rule('size_m2', 'size_m2', required=true) }},
             {{ field_rule('manager', 'manager', required=true) }},
             {{ field_rule('opening_hours', 'opening_hours', required=true) }},
+            case when not {{ in_time_range('event_time') }} then 'event_time_out_of_range' end,
             case when not {{ matches('country', '^[A-Z]{2}$') }} then 'country_malformed' end,
             case when latitude < -90 or latitude > 90 then 'latitude_out_of_range' end,
             case when longitude < -180 or longitude > 180 then 'longitude_out_of_range' end,
+            case when not {{ in_date_range('opened_on') }} then 'opened_on_out_of_range' end,
             case when size_m2 < 0 or size_m2 > 1000000 then 'size_m2_out_of_range' end
         {% endset %}
         {{ failed_rules(rules) }} as failed_rules,
@@ -39,14 +41,14 @@ checked as (
         {{ missing_fields(missing) }} as missing_fields,
         {% set lost %}
             case when event_id is null then 20 else 0 end +
-            case when event_time is null then 20 else 0 end +
+            case when event_time is null or not {{ in_time_range('event_time') }} then 20 else 0 end +
             case when store_id is null then 10 else 0 end +
             case when name is null then 10 else 0 end +
             case when city is null then 10 else 0 end +
             case when country is null or not {{ matches('country', '^[A-Z]{2}$') }} then 10 else 0 end +
             case when latitude is null or latitude < -90 or latitude > 90 then 10 else 0 end +
             case when longitude is null or longitude < -180 or longitude > 180 then 10 else 0 end +
-            case when opened_on is null then 10 else 0 end +
+            case when opened_on is null or not {{ in_date_range('opened_on') }} then 10 else 0 end +
             case when size_m2 is null or size_m2 < 0 or size_m2 > 1000000 then 10 else 0 end +
             case when manager is null then 10 else 0 end +
             case when opening_hours is null then 10 else 0 end

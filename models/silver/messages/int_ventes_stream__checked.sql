@@ -27,6 +27,7 @@ checked as (
             {{ field_rule('pays', 'pays', required=true) }},
             {{ field_rule('segment', 'segment', required=true) }},
             case when vente_id < 1 then 'vente_id_out_of_range' end,
+            case when not {{ in_time_range('vendu_le') }} then 'timestamp_out_of_range' end,
             case when quantite < 1 or quantite > 100000 then 'quantite_out_of_range' end,
             case when montant < 0 or montant > 1000000000 then 'montant_out_of_range' end,
             case when segment not in ('Particulier', 'Enterprise') then 'segment_not_allowed' end
@@ -40,7 +41,7 @@ checked as (
             case when vente_id is null or vente_id < 1 then 20 else 0 end +
             case when client_id is null then 10 else 0 end +
             case when produit_id is null then 10 else 0 end +
-            case when vendu_le is null then 20 else 0 end +
+            case when vendu_le is null or not {{ in_time_range('vendu_le') }} then 20 else 0 end +
             case when quantite is null or quantite < 1 or quantite > 100000 then 10 else 0 end +
             case when montant is null or montant < 0 or montant > 1000000000 then 10 else 0 end +
             case when client_nom is null then 10 else 0 end +

@@ -23,6 +23,7 @@ checked as (
             {{ field_rule('precipitation_mm', 'precipitation_mm', required=true) }},
             {{ field_rule('wind_kmh', 'wind_kmh', required=true) }},
             {{ field_rule('condition', 'condition', required=true) }},
+            case when not {{ in_time_range('event_time') }} then 'event_time_out_of_range' end,
             case when temperature_c < -90 or temperature_c > 60 then 'temperature_c_out_of_range' end,
             case when humidity_pct < 0 or humidity_pct > 100 then 'humidity_pct_out_of_range' end,
             case when precipitation_mm < 0 or precipitation_mm > 1000 then 'precipitation_mm_out_of_range' end,
@@ -36,7 +37,7 @@ checked as (
         {{ missing_fields(missing) }} as missing_fields,
         {% set lost %}
             case when event_id is null then 20 else 0 end +
-            case when event_time is null then 20 else 0 end +
+            case when event_time is null or not {{ in_time_range('event_time') }} then 20 else 0 end +
             case when store_id is null then 10 else 0 end +
             case when temperature_c is null or temperature_c < -90 or temperature_c > 60 then 10 else 0 end +
             case when humidity_pct is null or humidity_pct < 0 or humidity_pct > 100 then 10 else 0 end +
