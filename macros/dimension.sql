@@ -23,7 +23,14 @@ facts as (
     {% for relation in facts %}
     {{ 'union all' if not loop.first }}
     select {{ member }}, event_time, _build from {{ relation }}
+    where {{ member }} is not null
     {% endfor %}
+
+),
+
+clock as (
+
+    select {{ as_of() }} as as_of
 
 ),
 
@@ -31,7 +38,7 @@ facts as (
 {% set since = last_build() %}
 affected as (
 
-    -- members that something new was told of
+    -- members with new changes
     select {{ member }} from changes
     where _build > {{ since }}
     union
@@ -54,6 +61,11 @@ affected as (
                 and known.valid_from <= facts.event_time
                 and facts.event_time < known.valid_to
         )
+    union
+    -- members whose current version does not hold at the moment of the tables
+    select known.{{ member }} from {{ this }} as known
+    cross join clock
+    where known.is_current and not (known.valid_from <= clock.as_of and clock.as_of < known.valid_to)
 
 ),
 
@@ -124,6 +136,16 @@ members as (
 
 ),
 
+dated as (
+
+    select
+        members.*,
+        clock.as_of
+    from members
+    cross join clock
+
+),
+
 result as (
 
     select
@@ -134,10 +156,10 @@ result as (
         {% endfor %}
         valid_from,
         valid_to,
-        valid_to = {{ far_future() }} as is_current,
+        {{ is_current_version(member) }} as is_current,
         is_inferred,
         {{ this_build() }} as _build
-    from members
+    from dated
 
 ),
 
