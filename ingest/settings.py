@@ -80,6 +80,11 @@ class Settings(BaseSettings):
     weather_timeout_seconds: float = Field(10.0, gt=0, description="of each try, to connect and to answer")
     weather_tries: int = Field(5, ge=1, description="of a request, before a poll has failed")
 
+    duckdb_memory_limit: str = Field(
+        "2GB", pattern=r"^[0-9]+(\.[0-9]+)? ?([KMGT]i?)?B$", description="of a build's engine; the rest goes to disk"
+    )
+    duckdb_threads: int = Field(2, ge=1)
+
     maintain_every_commits: int = Field(100, ge=0, description="0: the worker leaves maintenance to `levain maintain`")
     maintain_file_bytes: int = Field(128 * 1024 * 1024, gt=0, description="size that compaction packs files up to")
     maintain_keep_hours: int = Field(72, ge=1, description="how long files that were replaced can still be read")

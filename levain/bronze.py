@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import duckdb
 import duckdb_extensions
+from pyiceberg.conversions import from_bytes
+from pyiceberg.table import Table
+from pyiceberg.types import TimestamptzType
 
-from ingest.catalog import bronze_names, load_bronze, metadata_location, open_catalog, storage_properties
+from ingest.catalog import (
+    BRONZE_SCHEMA,
+    bronze_names,
+    load_bronze,
+    metadata_location,
+    open_catalog,
+    storage_properties,
+)
 from ingest.settings import Settings
 
 EXTENSIONS = ("avro", "httpfs", "iceberg")
@@ -24,9 +36,16 @@ def load_extensions(connection: duckdb.DuckDBPyConnection) -> None:
 def prepare(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Make a connection able to read Bronze where it is: extensions, and for S3 the settings as a secret in memory.
 
+    And able to do with the memory it is given: what is larger goes to `run/duckdb` on disk. Without the order of
+    insertion, which no model relies on, it need not hold a whole table to write it.
+
     Without any S3 setting DuckDB takes what the AWS_* variables of the environment say.
     """
     load_extensions(connection)
+    connection.execute("set memory_limit = ?", [settings.duckdb_memory_limit])
+    connection.execute("set threads = ?", [settings.duckdb_threads])
+    connection.execute("set temp_directory = ?", [str(settings.run_dir / "duckdb")])
+    connection.execute("set preserve_insertion_order = false")
     properties = storage_properties(settings)
     scheme, _, host = properties.get("s3.endpoint", "").rpartition("://")
     options = {
@@ -53,3 +72,42 @@ def bronze_tables(settings: Settings) -> list[tuple[str, str]]:
     """
     catalog = open_catalog(settings)
     return [(name, metadata_location(load_bronze(catalog, name))) for name in bronze_names(catalog)]
+
+
+@dataclass(frozen=True)
+class Unread:
+    """What of a Bronze table was added after the snapshot that a build has read to its end.
+
+    Attributes:
+        sequence_number: of the table's current snapshot; 0 if it has none.
+        ingested_from: earliest `ingested_at` in the files added since, microseconds since 1970; None if there is none.
+    """
+
+    sequence_number: int
+    ingested_from: int | None
+
+
+def unread(table: Table, sequence_number: int) -> Unread:
+    """Look up which files a table has that it did not have at a snapshot.
+
+    Offsets cannot tell: a file holds all partitions, so where they are of different length its range of offsets
+    overlaps what is new. Files know the commit that added them. Only the manifests of later commits are opened; what
+    compaction has rewritten since counts as added.
+
+    Args:
+        table: a Bronze table.
+        sequence_number: of that snapshot; 0: everything counts as added.
+    """
+    field = BRONZE_SCHEMA.find_field("ingested_at").field_id
+    snapshot = table.current_snapshot()
+    if snapshot is None:
+        return Unread(0, None)
+    earliest: list[int] = []
+    for manifest in snapshot.manifests(table.io):
+        if (manifest.sequence_number or 0) <= sequence_number:
+            continue
+        for entry in manifest.fetch_manifest_entry(table.io):
+            if entry.file_sequence_number is None or entry.file_sequence_number > sequence_number:
+                bound = (entry.data_file.lower_bounds or {}).get(field)
+                earliest.append(int(from_bytes(TimestamptzType(), bound)) if bound else 0)
+    return Unread(snapshot.sequence_number or 0, min(earliest, default=None))

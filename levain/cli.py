@@ -162,7 +162,7 @@ def weather(
 def build(
     target: Annotated[Target, typer.Option(help="the engine")] = Target.duckdb,
     full_refresh: Annotated[bool, typer.Option("--full-refresh", help="build every table anew")] = False,
-    audit: Annotated[bool, typer.Option("--audit", help="test every row, not only those of this build")] = False,
+    audit: Annotated[bool, typer.Option("--audit", help="tests read every row")] = False,
     select: Annotated[str, typer.Option(help="dbt selection; empty: everything")] = "",
 ) -> None:
     """Bronze to Silver to Gold, with every test."""

@@ -8,7 +8,9 @@ have judged. Per cluster, topic and partition it must hold that
 - the rows of Bronze below the built offset are as many as the messages that have a verdict;
 - messages = accepted + duplicate + conflict + rejected + held.
 
-Rows at or above the built offset are not built yet: a number, not an error.
+Rows at or above the built offset are not built yet: a number, not an error. Nor is it an error that a build of a part
+of the models has judged a topic and `quality.quality_messages` was not built since: it is said, and the topic is
+counted from its own table of verdicts.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import duckdb
 
@@ -76,10 +79,17 @@ class Line:
 
 @dataclass
 class Ledger:
-    """All lines, and how often each rule is among the failed ones of a topic's messages."""
+    """What `take` counted.
+
+    Attributes:
+        lines: one per partition.
+        rules: topic -> rule -> how often it is among the failed ones of a message.
+        unbuilt: which parts no build has built yet, in words.
+    """
 
     lines: list[Line]
     rules: dict[str, dict[str, int]]
+    unbuilt: list[str] = field(default_factory=list)
 
     @property
     def faults(self) -> list[str]:
@@ -121,7 +131,8 @@ def take(settings: Settings) -> Ledger:
                 lines[place] = Line(*place, next=offset)
             _count(connection, location, built, lines)
         _verdicts(connection, lines)
-        return Ledger([lines[place] for place in sorted(lines)], _rules(connection))
+        unbuilt = _unbuilt(connection, lines)
+        return Ledger([lines[place] for place in sorted(lines)], _rules(connection), unbuilt)
 
 
 def print_ledger(settings: Settings, *, format: str = "table") -> bool:
@@ -138,6 +149,7 @@ def print_ledger(settings: Settings, *, format: str = "table") -> bool:
             "faults": ledger.faults,
             "partitions": [{**asdict(line), "not_built": line.not_built} for line in ledger.lines],
             "rules": ledger.rules,
+            "unbuilt": ledger.unbuilt,
         }
         print(json.dumps(document, indent=2))
     else:
@@ -151,6 +163,8 @@ def print_ledger(settings: Settings, *, format: str = "table") -> bool:
             for line in ledger.lines
         ]
         show_table("", columns, rows)
+        for part in ledger.unbuilt:
+            say("not built", part)
         if not ledger.faults:
             say("\nadds up", ledger.sums)
     for fault in ledger.faults:
@@ -198,6 +212,43 @@ def _verdicts(connection: duckdb.DuckDBPyConnection, lines: dict[Place, Line]) -
         line = lines.setdefault((cluster, topic, number), Line(cluster, topic, number))
         line.messages = messages
         line.verdicts = dict(zip(VERDICTS, verdicts, strict=True))
+
+
+def _unbuilt(connection: duckdb.DuckDBPyConnection, lines: dict[Place, Line]) -> list[str]:
+    """Which topics were never built, or not counted since; the latter are counted here, from their verdicts."""
+    found = []
+    topics = sorted({line.topic for line in lines.values()})
+    models = dict(_pairs(connection, "watermarks", "topic, max(model)"))
+    builds = dict(_pairs(connection, "progress", "model, max(build)"))
+    counted = min(builds.get(model, 0) for model in ("int_messages", "quality_messages"))
+    for topic in topics:
+        own = [line for line in lines.values() if line.topic == topic]
+        rows = sum(line.rows for line in own)
+        if topic not in models:
+            if rows:
+                found.append(f"{topic}: no build has judged its {rows:,} messages")
+        elif any(line.judged != line.messages for line in own) and counted < builds.get(models[topic], counted + 1):
+            # Counts that are older than the verdicts. Younger ones that differ would be a fault.
+            for line in own:
+                line.messages, line.verdicts = 0, dict.fromkeys(VERDICTS, 0)
+            _count_verdicts(connection, models[topic], lines)
+            found.append(f"{topic}: judged, but quality_messages was not built since; `levain build` does")
+    return found
+
+
+def _pairs(connection: duckdb.DuckDBPyConnection, table: str, columns: str) -> list[tuple[Any, ...]]:
+    found = rows_of(connection, "meta", table, f"select {columns} from {{}} group by all")
+    return found[1] if found else []
+
+
+def _count_verdicts(connection: duckdb.DuckDBPyConnection, model: str, lines: dict[Place, Line]) -> None:
+    sql = 'select kafka_cluster, topic, "partition", verdict, count(*) from {} group by all'
+    found = rows_of(connection, "silver", model, sql)
+    for cluster, topic, number, verdict, messages in found[1] if found else []:
+        line = lines.setdefault((cluster, topic, number), Line(cluster, topic, number))
+        line.messages += messages
+        if verdict in line.verdicts:
+            line.verdicts[verdict] += messages
 
 
 def _rules(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:

@@ -6,6 +6,7 @@ of the file meanwhile; that is told as what it is.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
@@ -40,6 +41,7 @@ _LOCKED = re.compile(r"Could not set lock on file.*?held in (?P<program>.+?) \(P
 _REFUSED = re.compile(
     r"Compilation Error in operation levain-on-run-start\S* .*\n  (?P<why>.+)\n  (?P<hint>.+)\n  \n  > in macro"
 )
+_UNMATCHED = re.compile(r"The selection criterion ('.+') does not match")
 
 BRONZE_HINT = "`levain init` creates topics and tables; `levain up` starts what lands events in them."
 
@@ -59,13 +61,13 @@ def build(
         settings: which home.
         target: `duckdb` or `spark`.
         full_refresh: build every table anew, from all of Bronze.
-        audit: tests read every row, not only those of this build.
+        audit: tests read every row, not only what changed since they last passed.
         select: dbt selection; empty: everything.
         manifest: the project as `parse` read it; None: read it first.
 
     Raises:
-        LevainError: Bronze has no tables, a contract was changed without `levain generate`, another build runs, a model
-            cannot be built, a test fails.
+        LevainError: Bronze has no tables, a contract was changed without `levain generate`, another build runs, the
+            selection matches nothing, a model cannot be built, a test fails, or what was built is not whole on disk.
     """
     check_bronze(settings)
     generate(check=True)
@@ -82,9 +84,15 @@ def build(
     began = time.monotonic()
     with build_lock(settings):
         result = run_dbt(settings, arguments, "Building", manifest)
+        if target == "duckdb":
+            _check_file(settings)
+    if not result.results:
+        raise LevainError(
+            f"Nothing is selected by `{select}`.", "`dbt ls --select ...` lists what a selection matches."
+        )
     done = Counter(_PLURAL.get(str(each.node.resource_type), "other nodes") for each in result.results)
     counts = ", ".join(f"{done[kind]} {kind}" for kind in _PLURAL.values() if done[kind])
-    say("build", f"{counts or 'nothing to do'} in {time.monotonic() - began:.1f} s")
+    say("build", f"{counts} in {time.monotonic() - began:.1f} s")
 
 
 def parse(settings: Settings, target: str = "duckdb") -> Manifest:
@@ -136,6 +144,29 @@ def run_dbt(settings: Settings, arguments: Sequence[str], title: str, manifest: 
     return outcome.result
 
 
+def _check_file(settings: Settings) -> None:
+    """The build's last statement was a checkpoint: DuckDB's file holds everything, and opens.
+
+    Raises:
+        LevainError: something is still in its log, or the file cannot be opened.
+    """
+    path = settings.duckdb_file
+    log = path.with_name(f"{path.name}.wal")
+    try:
+        with duckdb.connect(str(path), read_only=True):
+            pass
+    except duckdb.Error as error:
+        raise locked(str(error), path) or LevainError(
+            f"{path} cannot be opened after the build: {one_line(error)}",
+            f"Check the disk, and keep {log} if it is there.",
+        ) from error
+    if log.exists() and log.stat().st_size:
+        raise LevainError(
+            f"What was built is not in {path}, only in its log {log.name}: DuckDB could not write it there.",
+            "Check that the disk has room and keep both files; the next command that opens them tries again.",
+        )
+
+
 @contextmanager
 def build_lock(settings: Settings) -> Iterator[None]:
     """Hold the build lock; waits a little for a build that is about to end.
@@ -185,6 +216,8 @@ def check_bronze(settings: Settings) -> list[tuple[str, str]]:
 def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to the built tables that only reads, with the Iceberg reader loaded.
 
+    Says on stderr if the last build did not pass.
+
     Raises:
         LevainError: nothing was built yet, a build writes the file, or it cannot be read.
     """
@@ -212,9 +245,67 @@ def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
         connection.execute("set TimeZone = 'UTC'")
         prepare(connection, settings)
+        if (unpassed := last_state(connection)) is not None:
+            warn(unpassed)
         yield connection
     finally:
         connection.close()
+
+
+def last_state(connection: duckdb.DuckDBPyConnection) -> str | None:
+    """What whoever reads the tables has to know: a build that failed or was interrupted, with no good one since.
+
+    Counts plain dbt builds too, since the models' own bookkeeping is what is read (macros/build.sql).
+
+    Returns:
+        one sentence or two; None if the last state of every node has passed.
+    """
+    begun = rows_of(
+        connection,
+        "meta",
+        "outcomes",
+        """
+        select build, started_at from meta.builds
+        where
+            build not in (select build from {0})
+            and build > (select coalesce(max(build), 0) from {0} where is_complete)
+        order by build desc limit 1
+        """,
+    )
+    failed = rows_of(
+        connection,
+        "meta",
+        "failures",
+        """
+        select build, kind || ' ' || name, status, max(finished_at) from {0} left join meta.outcomes using (build)
+        group by all order by build desc, 2
+        """,
+    )
+    found = []
+    if begun and begun[1]:
+        ((build, moment),) = begun[1]
+        found.append(f"Build {build} (begun {_moment(moment)}) was interrupted.")
+    if failed and failed[1]:
+        build, moment = failed[1][0][0], failed[1][0][3]
+        names = [name for _, name, status, _ in failed[1] if status != "skipped"]
+        skipped = len(failed[1]) - len(names)
+        words = [", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")] if names else []
+        words += [f"{skipped} that need what failed were not built"] if skipped else []
+        found.append(
+            f"Build {build} (ended {_moment(moment)}) failed, and this has not passed since: {'; '.join(words)}."
+        )
+    if not found:
+        return None
+    passed = connection.execute(
+        """
+        select build, max(finished_at) from meta.outcomes
+        group by build having bool_and(outcome = 'passed') and bool_or(is_complete) order by build desc limit 1
+        """
+    ).fetchone()
+    last = (
+        f"Last whole build that passed: {passed[0]} ({_moment(passed[1])})." if passed else "No build has passed yet."
+    )
+    return f"{' '.join(found)} Not all that you read is tested. {last}"
 
 
 def locked(text: str, path: Path) -> LevainError | None:
@@ -319,6 +410,8 @@ def docs(settings: Settings, *, port: int, serve: bool) -> None:
     if not settings.duckdb_file.exists():
         raise LevainError("Nothing was built yet, so there is nothing to document.", "Build it with `levain build`.")
     target = settings.root / "target"
+    with reader(settings):
+        pass  # says whether what will be described has passed
     with build_lock(settings):
         run_dbt(settings, ["docs", "generate", "--static"], "Writing the docs")
     pages = target / "site"
@@ -414,9 +507,14 @@ def _raise_if_failed(settings: Settings, outcome: dbtRunnerResult) -> None:
     log = settings.run_dir / "dbt.log"
     if outcome.exception is not None:
         text = str(outcome.exception)
+        if match := _UNMATCHED.search(text):
+            raise LevainError(
+                f"No model, test or other node is called {match[1]}.", "`levain show` and `dbt ls` list names."
+            )
         raise (
             locked(text, settings.duckdb_file)
             or refused(text)
+            or _disk_full(text, settings)
             or LevainError(f"dbt stopped: {text.strip()}", f"Whole log: {log}")
         )
     if outcome.success:
@@ -427,9 +525,9 @@ def _raise_if_failed(settings: Settings, outcome: dbtRunnerResult) -> None:
         if str(each.status) not in _FAILED:
             continue
         text = str(each.message or each.status).strip()
-        lock = locked(text, settings.duckdb_file)
-        if lock is not None:
-            raise lock
+        known = locked(text, settings.duckdb_file) or _disk_full(text, settings)
+        if known is not None:
+            raise known
         lines = "\n".join(f"    {line}" for line in text.splitlines()[:12])
         node = each.node
         failed.append(f"  {node.resource_type} {node.name} ({node.original_file_path}): {each.status}\n{lines}")
@@ -439,6 +537,21 @@ def _raise_if_failed(settings: Settings, outcome: dbtRunnerResult) -> None:
         "\n".join([f"{len(failed)} of the build's nodes failed{more}.", *failed]),
         f"Mend the model or the data it names, then build again. Whole log: {log}",
     )
+
+
+def _disk_full(text: str, settings: Settings) -> LevainError | None:
+    """An engine's message that the disk takes no more, in our words; None if the text is no such message."""
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if os.strerror(number) in text:
+            return LevainError(
+                f"{os.strerror(number)}: nothing more can be written below {settings.root}.",
+                "Free some space, then build again: what did not finish is read again.",
+            )
+    return None
+
+
+def _moment(value: datetime | None) -> str:
+    return f"{value:%Y-%m-%d %H:%M:%S} UTC" if value else "at an unknown time"
 
 
 def _short(value: Any) -> Any:

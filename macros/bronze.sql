@@ -29,6 +29,57 @@
     {% endfor %}
 {% endmacro %}
 
+{% macro unread_messages(table) %}
+    {#-
+      Condition: messages in files that Bronze did not have when a build last judged all of it; a superset of those that
+      no build has judged. table: of Bronze.
+    -#}
+    {{ return(adapter.dispatch('unread_messages', 'levain')(table)) }}
+{% endmacro %}
+
+{% macro default__unread_messages(table) %}{{ return('true') }}{% endmacro %}
+
+{% macro duckdb__unread_messages(table) %}
+    {% set found = run_query(
+        "select is_compared, epoch_us(unread_from), strftime(unread_from at time zone 'UTC', '%Y-%m-%d %H:%M:%S.%f') "
+        ~ "from lake.bronze_tables where table_name = '" ~ table ~ "'"
+    ).rows %}
+    {% if not found or not found[0][0] %}{{ return('true') }}{% endif %}
+    {% if found[0][1] is none %}{{ return('false') }}{% endif %}
+    {{ return('ingested_at >= ' ~ timestamp_literal(found[0][2]) | trim) }}
+{% endmacro %}
+
+{% macro note_read(results) %}
+    {#-
+      on-run-end: of which Bronze tables this run has judged all messages. Both models must be of this run: verdicts over
+      what an earlier one left in `__arrived` have not read Bronze as it is pinned now.
+    -#}
+    {{ return(adapter.dispatch('note_read', 'levain')(results)) }}
+{% endmacro %}
+
+{% macro default__note_read(results) %}{% endmacro %}
+
+{% macro duckdb__note_read(results) %}
+    {% set finished = results | selectattr('status', 'equalto', 'success') | map(attribute='node.name') | list %}
+    {% set read = [] %}
+    {% for table in bronze_tables() if 'int_' ~ table ~ '__arrived' in finished
+        and 'int_' ~ table ~ '__verdicts' in finished %}
+        {% do read.append("'" ~ table ~ "'") %}
+    {% endfor %}
+    {% do run_query(
+        'create table if not exists ' ~ meta_table('bronze_read')
+        ~ ' (table_name varchar, table_uuid varchar, sequence_number bigint)'
+    ) %}
+    {% if read %}
+        {% set these = ' where table_name in (' ~ read | join(', ') ~ ')' %}
+        {% do run_query('delete from ' ~ meta_table('bronze_read') ~ these) %}
+        {% do run_query(
+            'insert into ' ~ meta_table('bronze_read') ~ ' select table_name, table_uuid, sequence_number '
+            ~ 'from lake.bronze_tables' ~ these
+        ) %}
+    {% endif %}
+{% endmacro %}
+
 {% macro spark__pin_bronze(tables) %}
     {% do run_query('create namespace if not exists bronze_pinned') %}
     {% set landed = run_query('show tables in bronze').columns['tableName'].values() | list

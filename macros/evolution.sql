@@ -75,7 +75,7 @@
     {% endif %}
 {% endmacro %}
 
-{% macro note_contracts(results) %}
+{% macro note_contracts(results, build) %}
     {#- on-run-end: note the contracts of the verdict models that were built. -#}
     {% set noted, rows = noted_contracts(), [] %}
     {% for result in results if result.status == 'success' and result.node.unique_id in
@@ -83,7 +83,7 @@
         {% set node, known = graph.nodes[result.node.unique_id], noted.get(result.node.name) %}
         {% set new = node.config.meta.contract %}
         {% if not known or tojson(known.promises) != tojson(new) %}
-            {% set since = 0 if not known else this_build() if contract_changes(known.promises, new) else known.build %}
+            {% set since = 0 if not known else build if contract_changes(known.promises, new) else known.build %}
             {% do rows.append("select '" ~ node.name ~ "' as model, cast(" ~ since ~ ' as bigint) as build, '
                 ~ string_literal(tojson(new)) ~ ' as promises') %}
         {% endif %}

@@ -216,16 +216,26 @@ changed as (
 
 ),
 
--- an accepted message's payload is only in Bronze; one that lost its place gets it back
+-- an accepted message's payload is only in Bronze; one that is superseded gets it back
+superseded as (
+
+    select {{ coordinates | join(', ') }}, ingested_at from changed
+    where _old_verdict = 'accepted'
+
+),
+
+-- the bounds have only the files read that hold them: none, mostly
 payloads as (
 
     select messages.kafka_cluster, messages.topic, messages.partition, messages.kafka_offset, messages.payload
     from {{ checked }} as messages
-    inner join changed
+    inner join superseded
         on
-            {% for column in coordinates %}{{ 'and ' if not loop.first }}messages.{{ column }} = changed.{{ column }} {% endfor %}
+            {% for column in coordinates %}{{ 'and ' if not loop.first }}messages.{{ column }} = superseded.{{ column }} {% endfor %}
 
-    where changed._old_verdict = 'accepted'
+    where
+        messages.ingested_at >= (select coalesce(min(ingested_at), {{ far_future() }}) from superseded)
+        and messages.ingested_at <= (select coalesce(max(ingested_at), {{ far_past() }}) from superseded)
 
 ),
 

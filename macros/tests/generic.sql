@@ -1,12 +1,9 @@
-{#
-  Tests of data. A test of an incremental model reads the rows of this build and the keys they touch, so its cost follows
-  the new data; with `--vars '{audit: true}'` (levain build --audit) it reads everything.
-#}
+{# Tests of data. Which rows they read is said in macros/tests/scope.sql. #}
 
 {% macro get_where_subquery(relation) %}
     {#-
-      dbt's own hook: what a generic test reads of its model. The tests that judge a row by itself read this build's
-      rows; `_build` itself is tested on all of them, which the column's statistics answer.
+      dbt's own hook: what a generic test reads of its model. The tests that judge a row by itself read the rows in
+      scope; `_build` itself is tested on all of them, which the column's statistics answer.
     -#}
     {% set conditions = [config.get('where')] if config.get('where') else [] %}
     {% if execute and model.test_metadata.name in ('not_null', 'accepted_values', 'relationships')
@@ -20,11 +17,6 @@
     {% endif %}
 {% endmacro %}
 
-{% macro rows_in_scope() %}
-    {#- Condition: the rows a test of an incremental model looks at. -#}
-    {{ return('true' if var('audit') else '_build = ' ~ this_build()) }}
-{% endmacro %}
-
 {% macro tested_model_is_incremental() %}
     {#- Whether the model of the running generic test has a `_build`. -#}
     {% set tested = graph.nodes.get(model.attached_node) if execute else none %}
@@ -32,10 +24,11 @@
 {% endmacro %}
 
 {% macro keys_in_scope(relation, keys) %}
-    {#- Condition: rows whose keys some row of this build has; true where the tested model has no `_build`. -#}
-    {% if not tested_model_is_incremental() or var('audit') %}{{ return('true') }}{% endif %}
+    {#- Condition: rows whose keys some row in scope has; true where the tested model has no `_build`. -#}
+    {% set scope = rows_in_scope() if tested_model_is_incremental() else 'true' %}
+    {% if scope == 'true' %}{{ return('true') }}{% endif %}
     {% set columns = keys | join(', ') %}
-    {{ return('(' ~ columns ~ ') in (select ' ~ columns ~ ' from ' ~ relation ~ ' where ' ~ rows_in_scope() ~ ')') }}
+    {{ return('(' ~ columns ~ ') in (select ' ~ columns ~ ' from ' ~ relation ~ ' where ' ~ scope ~ ')') }}
 {% endmacro %}
 
 {% test unique_together(model, columns, among='true') %}
