@@ -14,6 +14,7 @@ from ingest.settings import Settings
 LONGEST_FIRST = (
     "test_two_engines.py",
     "test_order.py",
+    "test_fuzz.py",
     "test_cli.py",
     "test_end_to_end.py",
     "test_worker.py",

@@ -157,6 +157,11 @@ EDGES: tuple[Edge, ...] = (
         *("a product that begins later", "product-changes"),
         *(product(303, product_id="PX303", valid_from=moment(timedelta(days=35))), "accepted"),
     ),
+    # Numbers: a barcode typed into the quantity stopped every build after it.
+    Edge(
+        *("a barcode as quantity", "sales-events", sale(10, quantity=376130321109103420), "rejected"),
+        "quantity_out_of_range",
+    ),
 )
 
 
