@@ -75,39 +75,55 @@ def bronze_tables(settings: Settings) -> list[tuple[str, str]]:
 
 
 @dataclass(frozen=True)
-class Unread:
-    """What of a Bronze table was added after the snapshot that a build has read to its end.
+class Judged:
+    """A snapshot of a Bronze table of which a build has judged every message.
 
     Attributes:
-        sequence_number: of the table's current snapshot; 0 if it has none.
-        ingested_from: earliest `ingested_at` in the files added since, microseconds since 1970; None if there is none.
+        snapshot_id: Iceberg's.
+        sequence_number: of the commit that made it.
+        committed_ms: when that was, milliseconds since 1970.
     """
 
+    snapshot_id: int
     sequence_number: int
-    ingested_from: int | None
+    committed_ms: int
 
 
-def unread(table: Table, sequence_number: int) -> Unread:
-    """Look up which files a table has that it did not have at a snapshot.
+def unread_from(table: Table, judged: Judged) -> int | None:
+    """The earliest `ingested_at` (microseconds since 1970) in the files a table has that it did not have at a snapshot.
 
     Offsets cannot tell: a file holds all partitions, so where they are of different length its range of offsets
     overlaps what is new. Files know the commit that added them. Only the manifests of later commits are opened; what
     compaction has rewritten since counts as added.
 
-    Args:
-        table: a Bronze table.
-        sequence_number: of that snapshot; 0: everything counts as added.
+    Returns:
+        None if there is no such file; 0 if all files may be, because the table's history is not the one that the
+        snapshot belongs to (restored from a backup, or made again).
     """
-    field = BRONZE_SCHEMA.find_field("ingested_at").field_id
     snapshot = table.current_snapshot()
-    if snapshot is None:
-        return Unread(0, None)
+    if snapshot is None or not _continues(table, judged):
+        return 0
+    field = BRONZE_SCHEMA.find_field("ingested_at").field_id
     earliest: list[int] = []
     for manifest in snapshot.manifests(table.io):
-        if (manifest.sequence_number or 0) <= sequence_number:
+        if (manifest.sequence_number or 0) <= judged.sequence_number:
             continue
         for entry in manifest.fetch_manifest_entry(table.io):
-            if entry.file_sequence_number is None or entry.file_sequence_number > sequence_number:
+            if entry.file_sequence_number is None or entry.file_sequence_number > judged.sequence_number:
                 bound = (entry.data_file.lower_bounds or {}).get(field)
                 earliest.append(int(from_bytes(TimestamptzType(), bound)) if bound else 0)
-    return Unread(snapshot.sequence_number or 0, min(earliest, default=None))
+    return min(earliest, default=None)
+
+
+def _continues(table: Table, judged: Judged) -> bool:
+    """Whether a snapshot is in the table's history; where it has expired, whether its number and time still fit in."""
+    known = table.snapshot_by_id(judged.snapshot_id)
+    if known is not None:
+        return known.sequence_number == judged.sequence_number
+    newest = max(each.sequence_number or 0 for each in table.metadata.snapshots)
+    return newest > judged.sequence_number and all(
+        each.timestamp_ms >= judged.committed_ms
+        if (each.sequence_number or 0) > judged.sequence_number
+        else each.timestamp_ms <= judged.committed_ms
+        for each in table.metadata.snapshots
+    )

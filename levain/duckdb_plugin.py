@@ -1,9 +1,9 @@
 """dbt-duckdb plugin: what DuckDB needs to read Bronze.
 
 Loads the extensions from their wheels, so nothing is downloaded, and lists the Iceberg catalog in a table in memory,
-`lake.main.bronze_tables`, from which macros/bronze.sql makes its views. Its columns: table_name, metadata_location,
-table_uuid and sequence_number of what was pinned, and what no build has read (see `levain.bronze.unread`): is_compared,
-whether an earlier build has noted what it read, and unread_from, an `ingested_at`.
+`lake.main.bronze_tables`, from which macros/bronze.sql makes its views: table_name, metadata_location, and of the
+snapshot that is pinned by it table_uuid, snapshot_id, sequence_number, committed_ms. is_judged says whether a build has
+noted an earlier one of which it judged all messages, and unread_from from which `ingested_at` on others may be.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from duckdb import DuckDBPyConnection
 
 from ingest.catalog import bronze_names, load_bronze, metadata_location, open_catalog
 from ingest.settings import load_settings
-from levain.bronze import prepare, unread
+from levain.bronze import Judged, prepare, unread_from
 
 
 def release() -> None:
@@ -42,27 +42,32 @@ class Plugin(BasePlugin):
             self.listed_for = get_invocation_id()
             cursor.execute(
                 "create or replace table lake.bronze_tables (table_name varchar, metadata_location varchar, "
-                "table_uuid varchar, sequence_number bigint, is_compared boolean, unread_from timestamptz)"
+                "table_uuid varchar, snapshot_id bigint, sequence_number bigint, committed_ms bigint, "
+                "is_judged boolean, unread_from timestamptz)"
             )
             catalog = open_catalog(load_settings())
-            read = _read(cursor)
+            noted = _judged(cursor)
             for name in bronze_names(catalog):
                 table = load_bronze(catalog, name)
                 uuid = str(table.metadata.table_uuid)
-                since = read.get((name, uuid), 0)
-                new = unread(table, since)
+                judged = noted.get((name, uuid))
+                now = table.current_snapshot()
+                pinned = (now.snapshot_id, now.sequence_number, now.timestamp_ms) if now else (None, None, None)
+                unread = unread_from(table, judged) if judged else None
                 cursor.execute(
-                    "insert into lake.bronze_tables values (?, ?, ?, ?, ?, make_timestamptz(?))",
-                    (name, metadata_location(table), uuid, new.sequence_number, since > 0, new.ingested_from),
+                    "insert into lake.bronze_tables values (?, ?, ?, ?, ?, ?, ?, make_timestamptz(?))",
+                    (name, metadata_location(table), uuid, *pinned, judged is not None, unread),
                 )
 
 
-def _read(cursor: DuckDBPyConnection) -> dict[tuple[str, str], int]:
-    """Bronze table and its uuid -> sequence number of the snapshot whose messages were all judged."""
+def _judged(cursor: DuckDBPyConnection) -> dict[tuple[str, str], Judged]:
+    """Name and uuid of Bronze tables -> the newest snapshot of which a build has judged all messages."""
     there = cursor.execute(
-        "select 1 from duckdb_tables() where schema_name = 'meta' and table_name = 'bronze_read'"
+        "select 1 from duckdb_tables() where schema_name = 'meta' and table_name = 'judged_snapshots'"
     ).fetchone()
     if not there:
         return {}
-    rows = cursor.execute("select table_name, table_uuid, max(sequence_number) from meta.bronze_read group by all")
-    return {(name, uuid): number for name, uuid, number in rows.fetchall()}
+    rows = cursor.execute(
+        "select table_name, table_uuid, snapshot_id, sequence_number, committed_ms from meta.judged_snapshots"
+    ).fetchall()
+    return {(name, uuid): Judged(*snapshot) for name, uuid, *snapshot in rows}

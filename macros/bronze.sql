@@ -41,7 +41,7 @@
 
 {% macro duckdb__unread_messages(table) %}
     {% set found = run_query(
-        "select is_compared, epoch_us(unread_from), strftime(unread_from at time zone 'UTC', '%Y-%m-%d %H:%M:%S.%f') "
+        "select is_judged, epoch_us(unread_from), strftime(unread_from at time zone 'UTC', '%Y-%m-%d %H:%M:%S.%f') "
         ~ "from lake.bronze_tables where table_name = '" ~ table ~ "'"
     ).rows %}
     {% if not found or not found[0][0] %}{{ return('true') }}{% endif %}
@@ -49,17 +49,17 @@
     {{ return('ingested_at >= ' ~ timestamp_literal(found[0][2]) | trim) }}
 {% endmacro %}
 
-{% macro note_read(results) %}
+{% macro note_judged(results) %}
     {#-
       on-run-end: of which Bronze tables this run has judged all messages. Both models must be of this run: verdicts over
       what an earlier one left in `__arrived` have not read Bronze as it is pinned now.
     -#}
-    {{ return(adapter.dispatch('note_read', 'levain')(results)) }}
+    {{ return(adapter.dispatch('note_judged', 'levain')(results)) }}
 {% endmacro %}
 
-{% macro default__note_read(results) %}{% endmacro %}
+{% macro default__note_judged(results) %}{% endmacro %}
 
-{% macro duckdb__note_read(results) %}
+{% macro duckdb__note_judged(results) %}
     {% set finished = results | selectattr('status', 'equalto', 'success') | map(attribute='node.name') | list %}
     {% set read = [] %}
     {% for table in bronze_tables() if 'int_' ~ table ~ '__arrived' in finished
@@ -67,15 +67,16 @@
         {% do read.append("'" ~ table ~ "'") %}
     {% endfor %}
     {% do run_query(
-        'create table if not exists ' ~ meta_table('bronze_read')
-        ~ ' (table_name varchar, table_uuid varchar, sequence_number bigint)'
+        'create table if not exists ' ~ meta_table('judged_snapshots')
+        ~ ' (table_name varchar, table_uuid varchar, snapshot_id bigint, sequence_number bigint, committed_ms bigint)'
     ) %}
     {% if read %}
         {% set these = ' where table_name in (' ~ read | join(', ') ~ ')' %}
-        {% do run_query('delete from ' ~ meta_table('bronze_read') ~ these) %}
+        {% do run_query('delete from ' ~ meta_table('judged_snapshots') ~ these) %}
         {% do run_query(
-            'insert into ' ~ meta_table('bronze_read') ~ ' select table_name, table_uuid, sequence_number '
-            ~ 'from lake.bronze_tables' ~ these
+            'insert into ' ~ meta_table('judged_snapshots')
+            ~ ' select table_name, table_uuid, snapshot_id, sequence_number, committed_ms from lake.bronze_tables'
+            ~ these ~ ' and snapshot_id is not null'
         ) %}
     {% endif %}
 {% endmacro %}

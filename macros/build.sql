@@ -117,7 +117,7 @@
         {% set build = newest_build() %}
         {% if is_build() %}{% do note_contracts(results, build) %}{% endif %}
         {% do note_progress(results, build) %}
-        {% do note_read(results) %}
+        {% do note_judged(results) %}
         {% do note_tests(results, build) %}
         {% do note_failures(results, build) %}
         {% do note_outcome(results, build) %}

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from lake import Lake
 from ingest.errors import LevainError
 from ingest.settings import PROJECT_ROOT
 from levain import ledger
+from levain.bronze import Judged, unread_from
 from levain.duckdb_plugin import release
 from levain.warehouse import build, reader
 
@@ -319,3 +321,25 @@ def test_messages_are_read_until_they_are_judged(tmp_path: Path) -> None:
     lake.build("--select", "int_sales_events__verdicts")
     lake.build()
     assert lake.read("select count(*) from gold.fct_sales") == [(3,)]
+
+
+def test_only_a_history_that_goes_on_tells_what_is_new(tmp_path: Path) -> None:
+    """A table that was restored from a backup uses the same sequence numbers again, for other commits."""
+    lake = Lake(tmp_path)
+    table = lake.tables["weather-data"]
+
+    def land() -> Judged:
+        lake.send("weather-data", [b"{}"], received_at=RECEIVED)
+        snapshot = table.refresh().current_snapshot()
+        assert snapshot is not None and snapshot.sequence_number is not None
+        return Judged(snapshot.snapshot_id, snapshot.sequence_number, snapshot.timestamp_ms)
+
+    first = land()
+    assert unread_from(table, first) is None
+    second = land()
+    landed = max(table.scan().to_arrow()["ingested_at"].to_pylist())
+    assert unread_from(table, first) == round(landed.timestamp() * 1_000_000)
+    assert unread_from(table, replace(first, snapshot_id=1)) == unread_from(table, first), "it may have expired"
+    assert unread_from(table, replace(second, snapshot_id=1)) == 0, "another commit has its number"
+    assert unread_from(table, replace(first, snapshot_id=1, committed_ms=first.committed_ms - 1)) == 0
+    assert unread_from(table, replace(second, sequence_number=9, snapshot_id=1)) == 0, "the table was longer"
