@@ -69,8 +69,8 @@ def build(
         LevainError: Bronze has no tables, a contract was changed without `levain generate`, another build runs, the
             selection matches nothing, a model cannot be built, a test fails, or what was built is not whole on disk.
     """
-    check_bronze(settings)
     generate(check=True)
+    check_bronze(settings)
     if target == "spark":
         from levain.spark import prepare
 
