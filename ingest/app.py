@@ -26,7 +26,7 @@ from faust.app import base as faust_app
 from faust.types import EventT, StreamT
 from pyiceberg.table import Table
 
-from ingest import kafka, lander, logs, maintenance
+from ingest import kafka, lake, lander, logs, maintenance
 from ingest.catalog import Partition, ensure_table, open_catalog, refresh, topic_id, watermarks
 from ingest.contracts import Contract, load_contracts
 from ingest.errors import LevainError, first_line
@@ -317,12 +317,14 @@ class App(faust.App, LandingApp):
 
     def _open_tables(self) -> None:
         self.settings.run_dir.mkdir(parents=True, exist_ok=True)
+        catalog = open_catalog(self.settings)
+        for remark in lake.check(catalog, self.settings):
+            log.warning("%s", remark)
         self._admin = kafka.Admin(self.settings)
         ids = self.topic_ids(*self.in_hand)
         missing = [topic for topic, found in ids.items() if found is None]
         if missing:
             raise LevainError(f"Kafka has no topic {', '.join(missing)}.", "Create them with `levain init`.")
-        catalog = open_catalog(self.settings)
         for hand in self.in_hand.values():
             hand.table = ensure_table(catalog, hand.contract)
         self.health.catalog = catalog

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,9 +130,18 @@ def open_catalog(settings: Settings) -> Catalog:
     except Exception as error:  # each kind of catalog brings errors of its own library
         raise LevainError(
             f"The catalog {_shown(settings)} cannot be opened: {_without_secrets(first_line(error), settings)}",
-            "Check LEVAIN_CATALOG_URI, LEVAIN_CATALOG_TYPE and its credentials, and that the catalog is running.",
+            _how_to_open(settings),
         ) from error
     return catalog
+
+
+def _how_to_open(settings: Settings) -> str:
+    if settings.catalog_uri or settings.catalog_type != "sql":
+        return "Check LEVAIN_CATALOG_URI, LEVAIN_CATALOG_TYPE and its credentials, and that the catalog is running."
+    return (
+        "Check the disk and the rights on this file. If it is damaged, restore it from a backup, or move it away: "
+        "`levain recover` then registers every table of the lake in a new one."
+    )
 
 
 def catalog_properties(settings: Settings) -> dict[str, str]:
@@ -261,9 +271,19 @@ def _create(catalog: Catalog, identifier: tuple[str, str]) -> Table:
     ingested_at = BRONZE_SCHEMA.find_field("ingested_at").field_id
     spec = PartitionSpec(PartitionField(ingested_at, 1000, DayTransform(), "ingested_at_day"))
     try:
-        return catalog.create_table(identifier, schema=BRONZE_SCHEMA, partition_spec=spec, properties=_PROPERTIES)
+        return catalog.create_table(
+            identifier, BRONZE_SCHEMA, new_location(catalog, identifier), partition_spec=spec, properties=_PROPERTIES
+        )
     except TableAlreadyExistsError:
         return catalog.load_table(identifier)
+
+
+def new_location(catalog: Catalog, identifier: tuple[str, str]) -> str | None:
+    """A folder that no other table has, whatever other catalog has the same warehouse; None: the REST server says."""
+    if isinstance(catalog, RestCatalog):
+        return None
+    namespace, name = identifier
+    return f"{catalog.properties['warehouse'].rstrip('/')}/{namespace}/{name}-{uuid.uuid4()}"
 
 
 def _again_if_raced(make: Callable[[], _T]) -> _T:
@@ -306,8 +326,8 @@ def _asking(catalog: Catalog, name: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise LevainError(
             f"The table {NAMESPACE}.{name} cannot be read: {first_line(error)}",
-            "Iceberg keeps absolute paths: a lake that was moved is found again only at its old place. Move it back, "
-            "or restore it.",
+            "If the home was moved, move it back or put a symbolic link at its old place: Iceberg has absolute paths. "
+            "If the lake was lost, restore it from a backup; docs/troubleshooting.md says what to do without one.",
         ) from error
     except OSError as error:
         raise LevainError(

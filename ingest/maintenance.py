@@ -30,11 +30,10 @@ from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow.fs import FileInfo, FileSelector, FileSystem
+from pyarrow.fs import FileInfo, FileSelector
 from pyiceberg.conversions import from_bytes
 from pyiceberg.io import FileIO
 from pyiceberg.io.fileformat import FileFormatFactory
-from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.manifest import (
     DataFile,
     DataFileContent,
@@ -52,8 +51,8 @@ from pyiceberg.table.update import AssertRefSnapshotId, RemoveSnapshotsUpdate
 from pyiceberg.table.update.snapshot import _OverwriteFiles
 from pyiceberg.types import TimestamptzType
 
-from ingest import commits
-from ingest.catalog import full_name
+from ingest import commits, lake
+from ingest.catalog import full_name, load_bronze
 from ingest.errors import LevainError, first_line
 from ingest.settings import Settings
 
@@ -67,7 +66,9 @@ CHUNK_BYTES = 16 * 1024 * 1024
 """What is held in memory of the files being rewritten, as Arrow; each chunk is sorted and written as row groups."""
 
 _ORDER = [(column, "ascending") for column in ("kafka_cluster", "topic", "partition", "offset")]
-_VERSION = re.compile(r"/v?(\d+)[^/]*\.metadata\.json$")
+
+#: What writers of Iceberg put below a table's location, apart from its versions: each name has a UUID.
+_OURS = re.compile(r"^/(data/.*|metadata/)[^/]*[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}[^/]*\.(parquet|avro)$")
 
 Turn = Callable[[], AbstractContextManager[object]]
 
@@ -409,9 +410,17 @@ def expirable(metadata: TableMetadata, settings: Settings, now: datetime) -> lis
 
 
 def remove_orphans(table: Table, settings: Settings, done: Done, *, now: datetime, dry_run: bool) -> None:
-    """Remove files under the table's location that no kept snapshot leads to, once they are old enough."""
+    """Remove files of the table that no kept snapshot leads to, once they are old enough.
+
+    The table's are files below its location that are named as writers of Iceberg name theirs; metadata files only if
+    the table's own history leads to them. Anything else stays.
+
+    Raises:
+        LevainError: files that are needed are not there, or the location holds another table, or versions of this one
+            that its catalog does not know: nothing is removed then.
+    """
     table.refresh()
-    files, base = _filesystem(table)
+    files, base = lake.filesystem(table.io, table.location())
     # In this order: what a writer adds after the metadata were read is listed, but young.
     needed = _reachable(table)
     listed = [info for info in files.get_file_info(FileSelector(base, recursive=True)) if info.is_file]
@@ -423,12 +432,16 @@ def remove_orphans(table: Table, settings: Settings, done: Done, *, now: datetim
             f"{lost[0]}.",
             "No file was removed. Check that the lake was not moved, and restore what is missing.",
         )
+    # Its history is read after the listing: what others have committed meanwhile is in it.
+    versions = [info for info in listed if lake.METADATA_FILE.search(info.path)]
+    proven = lake.refuse_others(load_bronze(table.catalog, table.name()[-1]), files, [info.path for info in versions])
     limit = now - _grace(settings)
-    superseded = _superseded(listed)
+    superseded = _superseded(info for info in versions if info.path in proven)
     for info in listed:
-        if info.path in needed:
+        is_version = bool(lake.METADATA_FILE.search(info.path))
+        if info.path in needed or not (info.path in proven if is_version else _OURS.match(info.path[len(base) :])):
             continue
-        since = superseded.get(info.path, now) if info.path.endswith(".metadata.json") else info.mtime
+        since = superseded.get(info.path, now) if is_version else info.mtime
         if max(since, info.mtime) < limit:
             done.orphans.append(info.path)
             done.orphan_bytes += info.size
@@ -451,7 +464,7 @@ def _reachable(table: Table) -> set[str]:
             seen.add(manifest.manifest_path)
             # Entries of files that were deleted are discarded: an older snapshot that needs them has its own.
             found |= {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(io, discard_deleted=True)}
-    return {_path(location) for location in found | seen}
+    return {lake.path_of(location) for location in found | seen}
 
 
 def _superseded(listed: Iterable[FileInfo]) -> dict[str, datetime]:
@@ -461,25 +474,13 @@ def _superseded(listed: Iterable[FileInfo]) -> dict[str, datetime]:
     """
     versions: dict[int, list[FileInfo]] = defaultdict(list)
     for info in listed:
-        if match := _VERSION.search(info.path):
-            versions[int(match[1])].append(info)
+        versions[lake.number(info.path)].append(info)
     return {
         info.path: max(following.mtime for following in versions[version + 1])
         for version, infos in list(versions.items())
         if version + 1 in versions
         for info in infos
     }
-
-
-def _filesystem(table: Table) -> tuple[FileSystem, str]:
-    """Where the table's files are, for listing, and the path of its location there."""
-    scheme, netloc, path = PyArrowFileIO.parse_location(table.location(), table.io.properties)
-    return PyArrowFileIO(table.io.properties).fs_by_scheme(scheme, netloc), path.rstrip("/")
-
-
-def _path(location: str) -> str:
-    """A file's path as listings give it: `file:///a/b` -> `/a/b`, `s3://bucket/a` -> `bucket/a`."""
-    return PyArrowFileIO.parse_location(location)[2]
 
 
 def _is_data(path: str) -> bool:

@@ -18,6 +18,7 @@ from ingest.catalog import (
     open_catalog,
     storage_properties,
 )
+from ingest.lake import refuse_unknown
 from ingest.settings import Settings
 
 EXTENSIONS = ("avro", "httpfs", "iceberg")
@@ -64,14 +65,25 @@ def prepare(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
         connection.execute(f"create or replace secret levain_s3 (type s3, {parameters})", list(options.values()))
 
 
+def load_tables(settings: Settings) -> list[Table]:
+    """Every Bronze table, by name.
+
+    Raises:
+        LevainError: the catalog cannot be opened, a table's metadata cannot be read, or the lake holds tables that the
+            catalog should know.
+    """
+    catalog = open_catalog(settings)
+    refuse_unknown(catalog, settings)
+    return [load_bronze(catalog, name) for name in bronze_names(catalog)]
+
+
 def bronze_tables(settings: Settings) -> list[tuple[str, str]]:
     """Every Bronze table with the location of its current Iceberg metadata file.
 
     Raises:
-        LevainError: the catalog cannot be opened, or a table's metadata cannot be read.
+        LevainError: see `load_tables`.
     """
-    catalog = open_catalog(settings)
-    return [(name, metadata_location(load_bronze(catalog, name))) for name in bronze_names(catalog)]
+    return [(table.name()[-1], metadata_location(table)) for table in load_tables(settings)]
 
 
 @dataclass(frozen=True)

@@ -212,6 +212,17 @@ def maintain(
 
 
 @app.command()
+def recover(
+    locations: Annotated[list[str] | None, typer.Argument(help="folders of tables; none: the whole lake")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done")] = False,
+) -> None:
+    """Register the lake's tables after the catalog was lost."""
+    from levain.recover import run
+
+    run(_settings(), locations or (), dry_run=dry_run)
+
+
+@app.command()
 def docs(
     port: Annotated[int, typer.Option(help="where to serve; 0: any free port", min=0, max=65535)] = 8580,
     serve: Annotated[bool, typer.Option("--serve/--no-serve", help="serve the pages until Ctrl-C")] = True,

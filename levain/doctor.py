@@ -111,15 +111,30 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
 
 
 def _catalog(settings: Settings) -> Iterator[Finding]:
-    from ingest.catalog import bronze_names, load_bronze, open_catalog
+    from ingest import lake
+    from ingest.catalog import NAMESPACE, bronze_names, full_name, load_bronze, open_catalog
+    from ingest.commits import in_order
+    from levain import state
 
-    if not settings.catalog_uri and settings.catalog_type == "sql" and not settings.catalog_file.exists():
-        yield Finding("ok", f"no catalog yet at {settings.catalog_file}: `levain init` makes it")
-        return
     try:
+        if not settings.catalog_uri and settings.catalog_type == "sql" and not settings.catalog_file.exists():
+            if lost := list(lake.Lake(settings).tables(NAMESPACE)):
+                raise lake.lost_catalog(lost, settings)
+            yield Finding("ok", f"no catalog yet at {settings.catalog_file}: `levain init` makes it")
+            return
+        remarks = state.check(settings)
         catalog = open_catalog(settings)
         tables = [load_bronze(catalog, name) for name in bronze_names(catalog)]
         yield Finding("ok", f"the catalog opens, and the metadata of {len(tables)} Bronze tables is there")
+        yield from (Finding("warn", remark) for remark in remarks)
+        for table in tables:
+            if not in_order(table.metadata):
+                yield Finding(
+                    "warn",
+                    f"the times of {full_name(table)} run backwards, after a commit by a fast clock: Iceberg's "
+                    "Java library, and Spark with it, may refuse the table",
+                    "The next commit puts them in order.",
+                )
     except LevainError as error:
         yield Finding("fail", error.message, error.hint)
 

@@ -1,9 +1,11 @@
 """dbt-duckdb plugin: what DuckDB needs to read Bronze.
 
-Loads the extensions from their wheels, so nothing is downloaded, and lists the Iceberg catalog in a table in memory,
-`lake.main.bronze_tables`, from which macros/bronze.sql makes its views: table_name, metadata_location, and of the
-snapshot that is pinned by it table_uuid, snapshot_id, sequence_number, committed_ms. is_judged says whether a build has
-noted an earlier one of which it judged all messages, and unread_from from which `ingested_at` on others may be.
+Loads the extensions from their wheels, so nothing is downloaded, and lists the Iceberg catalog in two tables in memory:
+
+- `lake.main.bronze_tables`, from which macros/bronze.sql makes its views: table_name, metadata_location, and of the
+  snapshot that is pinned by it table_uuid, snapshot_id, sequence_number, committed_ms. is_judged says whether a build
+  has noted an earlier one of which it judged all messages, and unread_from from which `ingested_at` on others may be.
+- `lake.main.bronze_offsets`: table_name, place (cluster/topic/partition), and next_offset, how far that has landed.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.invocation import get_invocation_id
 from duckdb import DuckDBPyConnection
 
-from ingest.catalog import bronze_names, load_bronze, metadata_location, open_catalog
+from ingest.catalog import metadata_location, watermarks
 from ingest.settings import load_settings
-from levain.bronze import Judged, prepare, unread_from
+from levain.bronze import Judged, load_tables, prepare, unread_from
 
 
 def release() -> None:
@@ -45,11 +47,12 @@ class Plugin(BasePlugin):
                 "table_uuid varchar, snapshot_id bigint, sequence_number bigint, committed_ms bigint, "
                 "is_judged boolean, unread_from timestamptz)"
             )
-            catalog = open_catalog(load_settings())
+            cursor.execute(
+                "create or replace table lake.bronze_offsets (table_name varchar, place varchar, next_offset bigint)"
+            )
             noted = _judged(cursor)
-            for name in bronze_names(catalog):
-                table = load_bronze(catalog, name)
-                uuid = str(table.metadata.table_uuid)
+            for table in load_tables(load_settings()):
+                name, uuid = table.name()[-1], str(table.metadata.table_uuid)
                 judged = noted.get((name, uuid))
                 now = table.current_snapshot()
                 pinned = (now.snapshot_id, now.sequence_number, now.timestamp_ms) if now else (None, None, None)
@@ -58,6 +61,10 @@ class Plugin(BasePlugin):
                     "insert into lake.bronze_tables values (?, ?, ?, ?, ?, ?, ?, make_timestamptz(?))",
                     (name, metadata_location(table), uuid, *pinned, judged is not None, unread),
                 )
+                for place, offset in watermarks(table).items():
+                    cursor.execute(
+                        "insert into lake.bronze_offsets values (?, ?, ?)", (name, "/".join(map(str, place)), offset)
+                    )
 
 
 def _judged(cursor: DuckDBPyConnection) -> dict[tuple[str, str], Judged]:

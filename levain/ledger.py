@@ -39,7 +39,8 @@ class Line:
         next: the landing watermark: the first offset that has not landed.
         rows: in Bronze.
         offsets: different ones among them.
-        judged: rows of Bronze below the built offset.
+        built: the first offset that no build has judged.
+        judged: rows of Bronze below it.
         verdicts: verdict -> messages.
         messages: in all, as the models count them.
     """
@@ -52,6 +53,7 @@ class Line:
     next: int = 0
     rows: int = 0
     offsets: int = 0
+    built: int = 0
     judged: int = 0
     messages: int = 0
     verdicts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(VERDICTS, 0))
@@ -69,6 +71,11 @@ class Line:
             found.append(f"Bronze has {self.rows} rows for {self.offsets} offsets")
         if self.last is not None and self.last >= self.next:
             found.append(f"Bronze has offset {self.last}, but the watermark says that {self.next} is the next to land")
+        if self.built > self.next:
+            found.append(
+                f"offsets {self.next} to {self.built - 1} were built and are not in Bronze, "
+                "which is older than the built tables"
+            )
         if self.judged != self.messages:
             found.append(f"Bronze has {self.judged} rows below the built offset, the models {self.messages} messages")
         if sum(self.verdicts.values()) != self.messages:
@@ -130,6 +137,8 @@ def take(settings: Settings) -> Ledger:
             for place, offset in watermarks(load_bronze(catalog, name)).items():
                 lines[place] = Line(*place, next=offset)
             _count(connection, location, built, lines)
+        for place, offset in built.items():
+            lines.setdefault(place, Line(*place)).built = offset
         _verdicts(connection, lines)
         unbuilt = _unbuilt(connection, lines)
         return Ledger([lines[place] for place in sorted(lines)], _rules(connection), unbuilt)

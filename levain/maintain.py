@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ingest.catalog import bronze_names, full_name, is_bronze, load_bronze, open_catalog
+from ingest.errors import LevainError
+from ingest.lake import refuse_unknown
 from ingest.maintenance import Done
 from ingest.maintenance import maintain as maintain_table
 from ingest.settings import Settings
@@ -17,17 +19,23 @@ def run(settings: Settings, *, dry_run: bool) -> None:
         dry_run: change nothing; print what would be done, with the path of each orphan.
 
     Raises:
-        LevainError: a table cannot be maintained; those before it have been.
+        LevainError: a table cannot be maintained; the others have been.
     """
     catalog = open_catalog(settings)
+    for found in refuse_unknown(catalog, settings):
+        warn(f"Another catalog's table lies in {settings.lake}, and is left alone: {found}.")
     names = bronze_names(catalog)
     done: list[Done] = []
+    failed: list[LevainError] = []
     with progress("Maintaining") as advance:
         for number, name in enumerate(names):
             advance(number, name, len(names))
             table = load_bronze(catalog, name)
             if is_bronze(table):
-                done.append(maintain_table(table, settings, dry_run=dry_run))
+                try:
+                    done.append(maintain_table(table, settings, dry_run=dry_run))
+                except LevainError as error:  # one table's fault is no reason to leave the others
+                    failed.append(error)
             else:
                 warn(f"{full_name(table)} does not have the columns of a Bronze table: it is left alone.")
     columns = ["files", "replaced", "bytes", "by", "bytes ", "snapshots", "expired", "orphans removed", "bytes  "]
@@ -45,3 +53,5 @@ def run(settings: Settings, *, dry_run: bool) -> None:
     if dry_run:
         for path in (path for d in done for path in d.orphans):
             say("orphan", path)
+    if failed:
+        raise LevainError("\n".join(error.message for error in failed), failed[0].hint)

@@ -81,6 +81,7 @@ class Stack:
         """
         topics = list(load_contracts())  # before anything runs: a malformed one would stop the worker
         with self._lock():
+            check(self.settings)
             alias = self._external() if self.settings.kafka_bootstrap else self._broker_up(any_port)
             self._worker_up(alias, topics)
         if wait_for_worker:
@@ -231,8 +232,28 @@ class Stack:
             log = self.run / f"{name}.log"
             warn(f"The {name} (pid {found.pid}) has ended without being stopped. Last lines of {log}:")
             warn(processes.last_lines(log), style="")
+        if name == "broker":
+            self._say_what_went(str(found.facts.get("alias", "")))
         path.unlink(missing_ok=True)
         return None
+
+    def _say_what_went(self, alias: str) -> None:
+        """What Bronze has of an embedded broker that has ended: all else went with its memory."""
+        from ingest.catalog import bronze_names, load_bronze, open_catalog, watermarks
+
+        try:
+            catalog = open_catalog(self.settings)
+            marks = [watermarks(load_bronze(catalog, name)) for name in bronze_names(catalog)]
+        except LevainError as error:
+            landed = f"cannot be told: {error.message}"
+        else:
+            places = sorted((place, mark) for each in marks for place, mark in each.items() if place[0] == alias)
+            ends = (f"{topic}, partition {number}: offsets below {mark}" for (_, topic, number), mark in places)
+            landed = "; ".join(ends) or "nothing"
+        warn(
+            f"It kept its log in memory: what {alias} had received and had not landed is lost. Bronze has of it: "
+            f"{landed}. Send again what came after that."
+        )
 
     def _wait(self, name: str, process: PidFile, log: Path, ready: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -268,27 +289,27 @@ class Stack:
         return free
 
     def _next_alias(self) -> str:
+        """An alias above every one that was used: by the count, by Bronze, and by what was built."""
+        from levain.state import highest_alias
+
         counter = self.settings.root / "embedded"
         try:
-            last = int(counter.read_text())
+            counted: int | None = int(counter.read_text())
         except FileNotFoundError:
-            last = self._highest_landed()
+            counted = None
         except ValueError as error:
             raise LevainError(
                 f"{counter} does not hold a number: it counts the starts of the embedded broker.",
-                "Write into it the highest N of the clusters `embedded-N` in Bronze.",
+                "Remove it: the count then goes on above the highest N of the clusters `embedded-N` in Bronze and in "
+                "the built tables.",
             ) from error
-        processes.write_durably(counter, str(last + 1))
-        return f"embedded-{last + 1}"
-
-    def _highest_landed(self) -> int:
-        """The highest N of the clusters `embedded-N` in Bronze: the tables may be older than this home."""
-        from ingest.catalog import bronze_names, load_bronze, open_catalog, watermarks
-
-        catalog = open_catalog(self.settings)
-        tables = [load_bronze(catalog, name) for name in bronze_names(catalog)]
-        aliases = {cluster for table in tables for cluster, _, _ in watermarks(table)}
-        return max((int(m[1]) for m in (re.fullmatch(r"embedded-(\d+)", alias) for alias in aliases) if m), default=0)
+        used = highest_alias(self.settings)
+        if used > (counted or 0):
+            what = "is not there" if counted is None else f"says {counted}"
+            warn(f"{counter} {what}, and embedded-{used} has been used: the count goes on above it.")
+        alias = max(used, counted or 0) + 1
+        processes.write_durably(counter, str(alias))
+        return f"embedded-{alias}"
 
     def _land_the_rest(self) -> None:
         """Let the worker land what it has not, and say what goes with the embedded broker if it does not.
@@ -323,14 +344,27 @@ class Stack:
             yield
 
 
+def check(settings: Settings) -> None:
+    """See that the parts of this home's state belong together, before anything is written.
+
+    Raises:
+        LevainError: the catalog cannot be reached, or see `levain.state.check`.
+    """
+    from levain.state import check as remarks
+
+    for remark in remarks(settings):
+        warn(remark)
+
+
 def init(settings: Settings) -> None:
     """Create the topics and Bronze tables of every contract that are not there yet.
 
     Raises:
-        LevainError: the broker or the catalog cannot be reached.
+        LevainError: the broker or the catalog cannot be reached, or see `check`.
     """
     from ingest import catalog, kafka
 
+    check(settings)
     contracts = load_contracts()
     with errors.status("Creating topics and tables"):
         created = kafka.create_topics(settings, contracts.values())
@@ -366,14 +400,15 @@ def clean(settings: Settings, *, yes: bool) -> None:
     """Remove what Levain has written into its home; nothing else in that folder is touched.
 
     Raises:
-        LevainError: the stack is running, or there is nobody to ask.
+        LevainError: the stack is running, the lake holds tables of others, or there is nobody to ask.
     """
     if Stack(settings).running:
         raise LevainError("The stack is running.", "Stop it with `levain down` first.")
-    own_catalog = not settings.catalog_uri and settings.catalog_type == "sql"
+    own_tables = not settings.catalog_uri and settings.catalog_type == "sql" and not settings.catalog_warehouse
     names = ["levain.duckdb", "levain.duckdb.wal", "target", "run", "truth"]
-    if own_catalog:
-        # Tables in a catalog of their own stay, and so does the count of aliases that are in them.
+    if own_tables:
+        _refuse_tables_of_others(settings)
+        # Tables elsewhere stay, and so do the catalog that knows them and the count of aliases that are in them.
         names += ["catalog.db", "catalog.db-journal", "catalog.db-wal", "catalog.db-shm", "lake", "embedded"]
     present = [path for path in (settings.root / name for name in names) if path.exists()]
     if not present:
@@ -392,8 +427,26 @@ def clean(settings: Settings, *, yes: bool) -> None:
         else:
             path.unlink()
     say("clean", f"removed {', '.join(path.name for path in present)} in {settings.root}")
-    if not own_catalog:
-        say("", "the tables in the catalog of LEVAIN_CATALOG_URI were not touched")
+    if not own_tables:
+        say("", "tables in LEVAIN_CATALOG_URI or LEVAIN_CATALOG_WAREHOUSE, and the catalog, were not touched")
+
+
+def _refuse_tables_of_others(settings: Settings) -> None:
+    """Another home may have its tables in this one's lake."""
+    from ingest import lake
+    from ingest.catalog import NAMESPACE, bronze_names, load_bronze, open_catalog
+
+    found = list(lake.Lake(settings).tables(NAMESPACE))
+    if not found:
+        return
+    catalog = open_catalog(settings)
+    known = {str(load_bronze(catalog, name).metadata.table_uuid) for name in bronze_names(catalog)}
+    if others := [each for each in found if each.newest.uuid not in known]:
+        raise LevainError(
+            f"{settings.lake} holds tables that this home's catalog does not know: {', '.join(map(str, others))}.",
+            "Nothing was removed. If they are this home's, `levain recover` registers them; then clean. If they are "
+            "another home's, remove the rest of this home by hand.",
+        )
 
 
 def broker_binary() -> str:

@@ -391,8 +391,10 @@ def rows_of(
 def bronze_rows(settings: Settings) -> list[tuple[str, int]]:
     """Each Bronze table with its number of rows, from the Iceberg snapshot's own totals."""
     from ingest.catalog import bronze_names, load_bronze, open_catalog
+    from ingest.lake import refuse_unknown
 
     catalog = open_catalog(settings)
+    refuse_unknown(catalog, settings)
     counted = []
     for name in bronze_names(catalog):
         snapshot = load_bronze(catalog, name).current_snapshot()

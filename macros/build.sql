@@ -45,6 +45,7 @@
     {% endif %}
     {% if is_build() %}
         {% do check_contracts() %}
+        {% do check_state() %}
         {% do run_query(
             'insert into ' ~ meta_table('builds') ~ ' select coalesce(max(build), 0) + 1, '
             ~ moment(run_started_at) ~ ", '" ~ invocation_id ~ "' from " ~ meta_table('builds')

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -507,15 +508,18 @@ def test_a_table_whose_files_are_elsewhere_loses_none(table: Table, settings: Se
 def test_a_dry_run_changes_nothing_and_says_what_it_would(table: Table, settings: Settings) -> None:
     land_mixture(table, 30)
     few = settings.model_copy(update={"maintain_keep_snapshots": 20})
-    stray = Path(data_files(table)[0].file_path[7:]).with_name("stray.parquet")
-    stray.write_bytes(b"x" * 10)
-    os.utime(stray, (NOW.timestamp() - 10 * 86_400,) * 2)
+    folder = Path(data_files(table)[0].file_path[7:]).parent
+    stray, theirs = folder / f"00000-0-{uuid.uuid4()}.parquet", folder / "export.parquet"  # that one is not Iceberg's
+    for path in (stray, theirs):
+        path.write_bytes(b"x" * 10)
+        os.utime(path, (NOW.timestamp() - 10 * 86_400,) * 2)
     files, location = on_disk(table), table.metadata_location
     said = maintain(table, few, dry_run=True)
     assert (said.rewritten, said.expired, said.orphans, said.orphan_bytes) == (30, 10, [str(stray)], 10)
     assert on_disk(table) == files and other(table).metadata_location == location
     done = maintain(table, few)
     assert (done.rewritten, done.expired, done.orphans) == (30, 11, [str(stray)])
+    assert not stray.exists() and theirs.exists()
 
 
 def test_the_command(table: Table, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,6 +109,7 @@ def test_killed_processes_are_said_and_mended(stack: Stack, capsys: pytest.Captu
     stack.up()
     said = capsys.readouterr().err
     assert f"The broker (pid {broker}) has ended" in said and "listening on" in said, "with its last lines"
+    assert "what embedded-1 had received and had not landed is lost. Bronze has of it: sales-events, partition" in said
     assert not set(pids(stack)) & {broker, worker}, "the worker of a broker that is gone is started anew"
     assert json.loads(stack.broker_file.read_text())["alias"] == "embedded-2"
     publish(stack.settings, 7)

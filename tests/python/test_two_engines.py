@@ -11,9 +11,12 @@ from lake import WITHOUT_TESTS, Lake
 from test_order import Log, a_log
 from test_state import clock
 
-from ingest.catalog import watermarks
+from ingest.catalog import open_catalog, watermarks
+from ingest.errors import LevainError
+from ingest.lake import path_of
 from ingest.settings import PROJECT_ROOT
 from levain.parity import SCHEMAS, compare
+from levain.recover import run as recover
 from levain.spark import prepare
 from levain.warehouse import run_dbt
 
@@ -62,8 +65,29 @@ def test_both_engines_build_the_same_rows(lake: Lake) -> None:
         for engine in ("duckdb", "spark"):
             run_dbt(lake.settings, ["build", "--target", engine, *WITHOUT_TESTS], "")
     assert_equal(lake)
+    # Bronze loses messages that were judged: neither engine refreshes what they are in.
+    lake.tables["sales-events"].refresh().delete("partition = 0 and offset < 4")
+    for engine in ("duckdb", "spark"):
+        with pytest.raises(LevainError, match=r"would lose .* 4 messages of sales-events, partition 0"):
+            run_dbt(lake.settings, ["build", "--target", engine, "--full-refresh", *WITHOUT_TESTS], "")
+    assert_equal(lake)
     verdicts = "select kafka_cluster, topic, partition, kafka_offset, verdict, failed_rules from silver.int_messages"
     assert edge_messages.wrong(places, lake.read(verdicts)) == {}
+
+    # The catalog is lost: the lake gives back Bronze and what Spark has written, each table at its newest version.
+    before = registered(lake)
+    lake.settings.catalog_file.unlink()
+    recover(lake.settings, dry_run=False)
+    after = registered(lake)
+    assert before.items() <= after.items() and {name.split(".")[0] for name in before} >= {"bronze", "silver", "meta"}
+
+
+def registered(lake: Lake) -> dict[str, str]:
+    """Every table that holds something, with the path of its newest metadata file."""
+    catalog = open_catalog(lake.settings)
+    names = [name for space in catalog.list_namespaces() for name in catalog.list_tables(space)]
+    tables = [(name, catalog.load_table(name)) for name in names]
+    return {".".join(name): path_of(table.metadata_location) for name, table in tables if table.metadata.snapshots}
 
 
 @pytest.mark.full
