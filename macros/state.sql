@@ -40,7 +40,7 @@
     {#- offsets: '<cluster>/<topic>/<partition>' -> the first offset that Bronze has not landed. -#}
     {% set judged = run_query(
         'select kafka_cluster, topic, partition, max(next_offset) from ' ~ meta_table('watermarks')
-        ~ ' group by kafka_cluster, topic, partition order by topic, kafka_cluster, partition'
+        ~ ' group by kafka_cluster, topic, partition'
     ).rows %}
     {% set ahead = [] %}
     {% for mark in judged %}
@@ -53,7 +53,7 @@
     {% endfor %}
     {% if ahead %}
         {% do exceptions.raise_compiler_error(
-            'Bronze is older than the built tables, which have messages that it has not: ' ~ ahead | join('; ')
+            'Bronze is older than the built tables, which have messages that it has not: ' ~ ahead | sort | join('; ')
             ~ '. Nothing was built. If the lake has newer versions of its tables, `levain recover` registers them. If Kafka '
             ~ 'still has the messages, let the worker land them again, then build. Without both, restore a backup of '
             ~ 'lake and catalog; docs/troubleshooting.md says what is lost without one.'
@@ -81,7 +81,7 @@
     {% endfor %}
     {% if lost %}
         {% do exceptions.raise_compiler_error(
-            'A full refresh would lose messages that were judged and that Bronze no longer has: ' ~ lost | join('; ')
+            'A full refresh would lose messages that were judged and that Bronze no longer has: ' ~ lost | sort | join('; ')
             ~ '. Nothing was changed. Restore these rows of Bronze, or build without --full-refresh: it keeps them. To refresh '
             ~ 'other models, name them with --select.'
         ) %}
@@ -169,7 +169,6 @@
             and verdicts.kafka_offset = kept.kafka_offset
     where kept.kafka_offset is null
     group by verdicts.kafka_cluster, verdicts.topic, verdicts.partition
-    order by verdicts.topic, verdicts.kafka_cluster, verdicts.partition
 {% endmacro %}
 
 {% macro bronze_state(tables) %}
