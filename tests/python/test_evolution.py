@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from ingest.contracts import load_contract, load_contracts
 from ingest.errors import LevainError
 from ingest.settings import PROJECT_ROOT
 from levain import codegen, warehouse
+from levain.spark import prepare
 
 NOW = datetime.now(UTC)
 SALES = "sales-events.odcs.yaml"
@@ -238,6 +240,38 @@ def test_what_verdicts_do_not_follow_from_stops_nothing(lake: Evolving) -> None:
     lake.sell(6)
     lake.dbt("--select", "+int_sales_events__verdicts")
     assert cards(lake)[-1][:2] == ("06", "rejected")
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # pyspark leaves its sockets to the garbage collector
+def test_spark_asks_for_the_same_and_does_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "LEVAIN_SPARK_JARS", os.environ.get("LEVAIN_SPARK_JARS", str(PROJECT_ROOT / ".cache" / "spark-jars"))
+    )
+    prepare()
+    lake = Evolving(tmp_path)
+    lake.target = "spark"
+    monkeypatch.setattr(warehouse, "PROJECT_ROOT", lake.project)
+    build = ("--select", "+int_sales_events__verdicts")
+    lake.sell(1)
+    lake.sell(2, loyalty_card="L2")
+    lake.dbt(*build)
+    lake.change(add(description='What\'s on the "card", with \\.'))
+    lake.sell(3, loyalty_card="L3")
+    with pytest.raises(LevainError, match="has changed: the field loyalty_card is new") as error:
+        lake.dbt(*build)
+    # The whole command builds all that is built from the topic; these three levels are enough here.
+    assert 'levain build --target spark --full-refresh --select "@stg_retail__sales_events"' in str(error.value)
+    lake.dbt("--full-refresh", "--select", "stg_retail__sales_events+3")
+    lake.sell(4, loyalty_card="L4")
+    lake.dbt(*build)
+    lake.change(remove("customer_id"))
+    with pytest.raises(LevainError, match="promised: the field customer_id is gone"):
+        lake.dbt("--full-refresh", *build)
+    table = lake.catalog.load_table("silver.int_sales_events__verdicts").scan().to_arrow()
+    rows = sorted(zip(*(table[name].to_pylist() for name in ("kafka_offset", "verdict", "loyalty_card")), strict=True))
+    assert rows == [(0, "accepted", None), (1, "accepted", "L2"), (2, "accepted", "L3"), (3, "accepted", "L4")]
 
 
 CHANGES: list[tuple[Change, bool | None, str]] = [
