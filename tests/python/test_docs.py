@@ -7,11 +7,14 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import typer
 import yaml
 
-from ingest.settings import PROJECT_ROOT
+from ingest.settings import PROJECT_ROOT, Settings
+from levain.cli import app
 from levain.warehouse import LINEAGE_FIRST
 
+README = PROJECT_ROOT / "README.md"
 PAGES = sorted([*PROJECT_ROOT.glob("*.md"), *PROJECT_ROOT.glob("docs/*.md")])
 MODELS = {path.stem for path in PROJECT_ROOT.glob("models/**/*.sql")}
 
@@ -57,3 +60,26 @@ def test_the_image_has_the_uv_of_the_makefile() -> None:
     makefile, dockerfile = ((PROJECT_ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", "Dockerfile"))
     (version,) = re.findall(r"^UV_VERSION := (\S+)$", makefile, re.MULTILINE)
     assert re.findall(r"^ARG UV_VERSION=(\S+)$", dockerfile, re.MULTILINE) == [version]
+
+
+def test_the_commands_and_options_of_the_readme_are_those_of_the_command_line() -> None:
+    commands = vars(typer.main.get_command(app))["commands"]
+    rows = re.findall(
+        r"^\| (?:`make[^|]*)?\| `([^|]*)`(?:\(.*?\))? \| (.*) \|$", README.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    documented = {}
+    for names, text in rows:
+        for name in names.split("`, `"):
+            documented[name.split()[0]] = set(re.findall(r"--[a-z-]+", text))
+    assert documented.keys() == commands.keys()
+    for name, options in documented.items():
+        if not hasattr(commands[name], "commands"):
+            known = {option for each in commands[name].params for option in (*each.opts, *each.secondary_opts)}
+            assert options <= known, name
+
+
+def test_the_variables_of_the_readme_are_the_settings() -> None:
+    documented = set(re.findall(r"`(LEVAIN_[A-Z0-9_]+)`", README.read_text(encoding="utf-8")))
+    settings = {f"LEVAIN_{name.upper()}" for name in Settings.model_fields}
+    assert settings - documented == set()
+    assert documented - settings <= {"LEVAIN_SPARK_JARS", "LEVAIN_SPARK_MASTER"}
