@@ -137,6 +137,7 @@ chaos: setup-dev ## 200 rounds of kills, pauses, lost replies and restarts, then
 	@JAVA_HOME="$$($(BIN)/python -m levain.spark)" $(BIN)/python tests/python/chaos.py $(ARGS)
 
 # A file of macros renders to nothing: sqlfluff sees its Jinja, line lengths and line ends there, but no SQL to indent.
+# dbt-bouncer cuts what does not fit the terminal's width off its reasons, so it is given a wide one.
 lint: setup-dev ## ruff, mypy, portability, generated files, dbt-bouncer, sqlfluff
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -145,7 +146,7 @@ lint: setup-dev ## ruff, mypy, portability, generated files, dbt-bouncer, sqlflu
 	@$(LEVAIN) generate --check
 	@mkdir -p $(LINT_HOME)
 	@$(LINT_DBT) $(BIN)/dbt --quiet parse
-	@$(BIN)/dbt-bouncer run
+	@COLUMNS=240 $(BIN)/dbt-bouncer run
 	@$(BIN)/sqlfluff lint --disable-progress-bar --templater jinja --exclude-rules layout.indent macros
 	@$(LINT_DBT) $(BIN)/sqlfluff lint --disable-progress-bar --processes 2 models snapshots tests
 

@@ -510,6 +510,8 @@ def _custom(
 def _text(path: Path, where: str, value: str | None) -> str:
     if not value or not value.strip():
         raise _wrong(path, where, "is missing: say what it means")
+    if len(value.strip()) < 4 or value.strip().lower() in ("none", "null", "n/a"):
+        raise _wrong(path, where, f"is '{value.strip()}', which says nothing: write what it means")
     if any(sign in value for sign in _JINJA):
         raise _wrong(path, where, f"has one of {', '.join(_JINJA)}, which dbt would take for its own")
     return " ".join(value.split())

@@ -469,41 +469,41 @@ schema:
       - {property: eventTime, value: event_time}
       - {property: minimumCompleteness, value: 95}
     properties:
-      - {name: event_id, logicalType: string, required: true, description: d, logicalTypeOptions: {format: uuid}}
-      - {name: event_time, logicalType: timestamp, required: true, description: d}
+      - {name: event_id, logicalType: string, required: true, description: data, logicalTypeOptions: {format: uuid}}
+      - {name: event_time, logicalType: timestamp, required: true, description: data}
       - name: oven_id
         logicalType: string
         required: true
-        description: d
+        description: data
         logicalTypeOptions: {pattern: "^OV-[A-F][0-9]{3}$"}
       - name: store_id
         logicalType: string
         required: true
-        description: d
+        description: data
         relationships: [{type: foreignKey, to: dim_store.store_id}]
       - name: low_c
         logicalType: number
         physicalType: "decimal(4,1)"
         required: true
-        description: d
+        description: data
         logicalTypeOptions: {minimum: 20, maximum: 60}
       - name: high_c
         logicalType: number
         physicalType: "decimal(4,1)"
         required: true
-        description: d
+        description: data
         logicalTypeOptions: {minimum: 40}
-      - {name: loaves, logicalType: integer, required: true, description: d,
+      - {name: loaves, logicalType: integer, required: true, description: data,
          logicalTypeOptions: {minimum: 1, maximum: 500}}
-      - {name: program, logicalType: string, required: true, description: d, enum: [{value: bread}, {value: pastry}]}
-      - {name: cleaned_at, logicalType: timestamp, required: true, description: d}
-      - {name: baked_for, logicalType: date, required: true, description: d}
-      - {name: door_open, logicalType: boolean, required: true, description: d}
-      - {name: note, logicalType: string, description: d}
-      - {name: operator, logicalType: string, description: d, customProperties: [{property: weight, value: 30}]}
+      - {name: program, logicalType: string, required: true, description: data, enum: [{value: bread}, {value: pastry}]}
+      - {name: cleaned_at, logicalType: timestamp, required: true, description: data}
+      - {name: baked_for, logicalType: date, required: true, description: data}
+      - {name: door_open, logicalType: boolean, required: true, description: data}
+      - {name: note, logicalType: string, description: data}
+      - {name: operator, logicalType: string, description: data, customProperties: [{property: weight, value: 30}]}
     quality:
-      - {name: low_below_high, type: custom, engine: dbt, description: d, implementation: low_c < high_c}
-      - {name: cleaned_before, type: custom, engine: dbt, description: d, implementation: cleaned_at <= event_time}
+      - {name: low_below_high, type: custom, engine: dbt, description: data, implementation: low_c < high_c}
+      - {name: cleaned_before, type: custom, engine: dbt, description: data, implementation: cleaned_at <= event_time}
 """
 
 
