@@ -162,6 +162,31 @@ EDGES: tuple[Edge, ...] = (
         *("a barcode as quantity", "sales-events", sale(10, quantity=376130321109103420), "rejected"),
         "quantity_out_of_range",
     ),
+    # Of a repeated name the first counts, its type too; a name may be written with escapes.
+    Edge(
+        *("text, then a number", "sales-events", twice(sale(11), product_id="101").replace(b'"P001"', b"101")),
+        "accepted",
+    ),
+    Edge(
+        *("a number, then text", "sales-events", twice(sale(12), product_id=101).replace(b'"P001"', b'"101"')),
+        *("rejected", "product_id_invalid"),
+    ),
+    Edge(
+        *("true as text, then true", "sales-events", twice(sale(13), product_id="true").replace(b'"P001"', b"true")),
+        "accepted",
+    ),
+    Edge(
+        *(
+            "a name with an escape",
+            "sales-events",
+            sale(14, product_id=101).replace(b'"product_id"', b'"\\u0070roduct_id"'),
+        ),
+        *("rejected", "product_id_invalid"),
+    ),
+    Edge(
+        *("the same name as text, within an object", "sales-events", sale(15, product_id=101, x={"product_id": "101"})),
+        *("rejected", "product_id_invalid"),
+    ),
 )
 
 

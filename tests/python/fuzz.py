@@ -440,7 +440,8 @@ class Home:
             parts[contract.event_time] = Part(f'"{happened:%Y-%m-%dT%H:%M:%S}Z"', True, happened)
         parts = {each.name: parts[each.name] for each in contract.fields}
         gap = message.spaces
-        members = [f'"{name}"{gap}:{gap}{part.json}' for name, part in parts.items() if part.json is not None]
+        written = {name: f"\\u{ord(name[0]):04x}{name[1:]}" if self.identities % 7 == 0 else name for name in parts}
+        members = [f'"{written[name]}"{gap}:{gap}{part.json}' for name, part in parts.items() if part.json is not None]
         members += message.extra
         if self.identities % 3 == 0:
             members.reverse()
