@@ -338,7 +338,7 @@ def _asking(catalog: Catalog, name: str) -> Iterator[None]:
     except Exception as error:
         raise LevainError(
             f"The catalog does not give {NAMESPACE}.{name}: {first_line(error)}",
-            "Check that the catalog is running, and what its credentials may do.",
+            "Check that the catalog is running, what its credentials may do, and that the metadata file is whole.",
         ) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from enum import StrEnum
@@ -109,11 +110,13 @@ def produce(
 ) -> None:
     """Sample events, and the truth of what was sent."""
     from ingest.samples import produce as send
-    from levain.terminal import progress, say
+    from levain.terminal import progress, say, warn
 
     settings = _settings()
     with progress("Sending sample events") as advance:
         truth = send(settings, events, rate, seed, faults, topic, progress=lambda done: advance(done, "", events))
+    if truth.resent:
+        warn(truth.again)
     for name, sent in sorted(truth.topics.items()):
         say("sent", f"{sent.messages:,} to {name}")
     say("truth", str(truth.file))
@@ -277,15 +280,14 @@ def generate(
 
 
 def main() -> None:
-    """Run the command line; what a user can mend is two lines on stderr and exit code 1."""
+    """Run the command line; an error you can fix is two lines on stderr and exit code 1, Ctrl-C is exit code 130."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # an encoding may lack a character of the data
     try:
         app()
     except LevainError as error:
         _fail(error.message, error.hint)
-    except BrokenPipeError:
-        # The reader of our output went away (`levain query ... | head`): not an error, and nothing more to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except OSError as error:
         hints = {
             errno.ENOSPC: "Free some disk space, then run the command again.",

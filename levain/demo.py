@@ -11,7 +11,7 @@ from ingest.errors import LevainError
 from ingest.settings import Settings
 from levain import ledger, processes
 from levain.stack import Stack, unlanded
-from levain.terminal import detail, errors, progress, say, show_table
+from levain.terminal import detail, errors, progress, say, show_table, warn
 from levain.warehouse import VERDICTS, build, parse, reader, rows_of, verdict_counts
 
 LANDING_SECONDS = 60.0
@@ -39,6 +39,8 @@ def run(settings: Settings, *, events: int, seed: int, faults: str) -> None:
         with progress("Sending sample events") as advance:
             truth = produce(settings, events, 0, seed, faults, progress=lambda done: advance(done, "", events))
         say("sent", f"{events:,} sample events, some of them faulty on purpose; what must become of each: {truth.file}")
+        if truth.resent:
+            warn(truth.again)
         stack.wait_for_worker()
         _wait_until_landed(settings, stack)
         build(settings, manifest=project.result())
@@ -82,10 +84,14 @@ def _summary(settings: Settings) -> None:
         best = rows_of(
             connection,
             "gold",
-            "mart_top_products",
+            "mart_sales_performance",
             """
-            select product_name, category, cast(sum(units) as bigint) as units, sum(net_amount) as net_amount
-            from {} group by product_name, category order by net_amount desc, product_name limit 10
+            select
+                coalesce(product_name, product_id) as product_name,
+                category,
+                cast(sum(units) as bigint) as units,
+                sum(net_amount) as net_amount
+            from {} group by product_id, product_name, category order by net_amount desc, product_id limit 10
             """,
         )
     show_table("\nWhat became of each message", ("topic", *VERDICTS, "messages"), _with_sum(verdicts))

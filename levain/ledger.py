@@ -23,7 +23,7 @@ from typing import Any
 import duckdb
 
 from ingest.settings import Settings
-from levain.terminal import errors, say, show_table, warn
+from levain.terminal import emit, errors, say, show_table, warn
 from levain.warehouse import VERDICTS, check_bronze, reader, rows_of
 
 Place = tuple[str, str, int]
@@ -160,7 +160,7 @@ def print_ledger(settings: Settings, *, format: str = "table") -> bool:
             "rules": ledger.rules,
             "unbuilt": ledger.unbuilt,
         }
-        print(json.dumps(document, indent=2))
+        emit(json.dumps(document, indent=2) + "\n")
     else:
         columns = ("cluster", "topic", "partition", "offsets", "Bronze", "messages", *VERDICTS, "not built")
         rows = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -154,7 +155,7 @@ def write_durably(path: Path, text: str) -> None:
 
 
 def listener(port: int) -> str:
-    """Who listens on a TCP port of this machine: `name (pid 123)`; empty if it cannot be told."""
+    """Who listens on a TCP port of this machine: `name (pid 123)`, of a Levain with its home; empty if unknown."""
     inodes = set()
     for family in ("tcp", "tcp6"):
         try:
@@ -167,7 +168,10 @@ def listener(port: int) -> str:
     for process in _PROC.glob("[0-9]*") if inodes else ():
         try:
             if any(str(fd.readlink()) in inodes for fd in (process / "fd").iterdir()):
-                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+                name = (process / "comm").read_text().strip()
+                of = re.search(rb"(?:^|\0)LEVAIN_HOME=([^\0]*)", (process / "environ").read_bytes())
+                whose = f", of the Levain in {os.fsdecode(of[1])}" if of else ""
+                return f"{name} (pid {process.name}){whose}"
         except OSError:  # it ended, or it is another user's
             continue
     return "" if _PROC.exists() else _lsof(port)

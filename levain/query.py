@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
@@ -21,7 +20,7 @@ from ingest.errors import LevainError
 from ingest.jsontext import json_object, json_text
 from ingest.settings import Settings
 from ingest.values import Convert, converter, exact_type
-from levain.terminal import detail, show_table
+from levain.terminal import detail, emit, show_table
 from levain.warehouse import one_line, reader
 
 _EXPLAIN = re.compile(
@@ -78,15 +77,19 @@ def query(settings: Settings, sql: str, format: str = "table") -> None:
                 "`levain query` reads the built tables and the lake's own folder, no other file; `levain replay` "
                 "brings files in as events.",
             ) from error
-        except duckdb.Error as error:
+        except (duckdb.CatalogException, duckdb.BinderException) as error:
             raise LevainError(f"The query cannot be run: {one_line(error)}", _LISTING) from error
+        except duckdb.Error as error:
+            raise LevainError(
+                f"The query cannot be run: {one_line(error)}",
+                "Correct it; if it names a file of the lake that is damaged or missing, restore that from a backup.",
+            ) from error
     if format == "table" and plan:
         detail("\n".join(text for (text,) in rows))
     elif format == "table":
         show_table("", names, [[_text(value) for value in row] for row in rows])
     else:
-        for line in _json(names, rows) if format == "json" else _csv(names, rows):
-            sys.stdout.write(line)
+        emit("".join(_json(names, rows) if format == "json" else _csv(names, rows)))
 
 
 def _reading(sql: str) -> tuple[str, bool]:

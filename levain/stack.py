@@ -17,7 +17,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,7 +72,7 @@ class Stack:
         """Start what does not run, mend what is not well, wait for health, and say where each part is.
 
         Args:
-            any_port: if the port of the broker is taken, use a free one.
+            any_port: if the port of the broker, or of the worker's metrics, is taken, use a free one.
             wait_for_worker: False: return once the worker has been started; see `wait_for_worker`.
 
         Raises:
@@ -82,8 +82,9 @@ class Stack:
         topics = list(load_contracts())  # before anything runs: a malformed one would stop the worker
         with self._lock():
             check(self.settings)
+            metrics = self._metrics_port(any_port)
             alias = self._external() if self.settings.kafka_bootstrap else self._broker_up(any_port)
-            self._worker_up(alias, topics)
+            self._worker_up(alias, topics, metrics)
         if wait_for_worker:
             self.wait_for_worker()
 
@@ -165,7 +166,10 @@ class Stack:
             ],
             pid_file=self.broker_file,
             log=self.broker_log,
-            environment={name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR")},
+            environment={
+                **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR")},
+                "LEVAIN_HOME": str(self.settings.root),  # for those who find its port taken
+            },
             port=port,
             alias=alias,
         )
@@ -190,7 +194,7 @@ class Stack:
             raise
         return broker
 
-    def _worker_up(self, alias: str, topics: list[str]) -> None:
+    def _worker_up(self, alias: str, topics: list[str], metrics: Mapping[str, str]) -> None:
         worker = self._living(self.worker_file, "worker")
         if worker and worker.facts.get("alias") != alias:
             self._stop_worker(f"It lands from {worker.facts.get('alias')}, not from {alias}", ORPHAN_SECONDS)
@@ -203,10 +207,28 @@ class Stack:
                 [sys.executable, "-m", "faust", "-A", "ingest.app", "worker", "-l", "info", "--without-web"],
                 pid_file=self.worker_file,
                 log=self.worker_log,
-                environment={**os.environ, "LEVAIN_HOME": str(self.settings.root), "PYTHONUNBUFFERED": "1"},
+                environment={**os.environ, "LEVAIN_HOME": str(self.settings.root), "PYTHONUNBUFFERED": "1", **metrics},
                 alias=alias,
                 topics=topics,
             )
+
+    def _metrics_port(self, any_port: bool) -> dict[str, str]:
+        """What to set for a worker that is to start, so that it can serve its metrics.
+
+        Raises:
+            LevainError: `LEVAIN_METRICS_PORT` names a port that is taken, and no other will do.
+        """
+        port, worker = self.settings.metrics_port, processes.read(self.worker_file)
+        if not port or (worker and worker.alive) or port_is_free(port, self.settings.metrics_host):
+            return {}
+        who = processes.listener(port) or "another program"
+        if not any_port:
+            raise LevainError(
+                f"Port {port}, which LEVAIN_METRICS_PORT names for the worker's metrics, is taken by {who}.",
+                "Stop that program, or set LEVAIN_METRICS_PORT to a free port, or to 0 for any.",
+            )
+        warn(f"Port {port} is taken by {who}: the worker serves its metrics on another one.")
+        return {"LEVAIN_METRICS_PORT": "0"}
 
     def _stop_worker(self, reason: str, timeout: float) -> None:
         worker = processes.read(self.worker_file)
@@ -415,7 +437,7 @@ def clean(settings: Settings, *, yes: bool) -> None:
         say("clean", f"nothing of Levain's in {settings.root}")
         return
     if not yes:
-        if not sys.stdin.isatty():
+        if sys.stdin is None or not sys.stdin.isatty():
             raise LevainError("Nobody is there to be asked.", "`levain clean --yes` removes without asking.")
         answer = input(f"Remove {', '.join(path.name for path in present)} in {settings.root}? [y/N] ")
         if answer.strip().lower() not in ("y", "yes"):
@@ -469,12 +491,12 @@ def broker_binary() -> str:
     return str(path)
 
 
-def port_is_free(port: int) -> bool:
-    """Nobody listens on this port of 127.0.0.1."""
-    with socket.socket() as probe:
+def port_is_free(port: int, host: str = _HOST) -> bool:
+    """Nobody listens on this port of an address of this machine."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free to listen on
         try:
-            probe.bind((_HOST, port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True

@@ -6,6 +6,9 @@ are escaped, so that no message can move the cursor, change colours or hide a li
 
 from __future__ import annotations
 
+import io
+import os
+import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,11 +18,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-errors = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=True)
+
+class _Console(Console):
+    """Rich's own, but a reader that goes away (`levain show | head -1`) does not end the command."""
+
+    def on_broken_pipe(self) -> None:
+        _nobody_reads()
+
+
+console = _Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+errors = _Console(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=True)
 
 # A narrow terminal breaks the lines itself: cells cut to fit could not be read, and a pipe has no width.
-_wide = Console(highlight=False, markup=False, emoji=False, width=10_000)
+_wide = _Console(highlight=False, markup=False, emoji=False, width=10_000)
 
 _JOINERS = "\u200c\u200d"  # what holds the letters of some scripts, and emoji, together
 
@@ -46,6 +57,21 @@ def say(what: str, value: object) -> None:
     """One fact: a name and its value."""
     console.print(f"{what:<10}", end="", style="bold")
     console.print(printable(value))
+
+
+def emit(text: str) -> None:
+    """Data for other programs, on stdout: as it is, in UTF-8 whatever the terminal's encoding."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        _nobody_reads()
+
+
+def _nobody_reads() -> None:
+    """What is still printed goes nowhere; the command runs to its end, with its own exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def detail(text: object = "") -> None:

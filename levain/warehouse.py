@@ -219,7 +219,8 @@ def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     Says on stderr if the last build did not pass.
 
     Raises:
-        LevainError: nothing was built yet, a build writes the file, or it cannot be read.
+        LevainError: nothing was built yet, a build writes the file, or it, or what is asked of it in the block, cannot
+            be read.
     """
     path = settings.duckdb_file
     if not path.exists():
@@ -231,12 +232,12 @@ def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
             connection = duckdb.connect(str(path), read_only=True, config={"python_enable_replacements": False})
             break
-        except duckdb.IOException as error:
+        except duckdb.Error as error:
             lock = locked(str(error), path)
             if lock is None:
                 raise LevainError(
                     f"{path} cannot be read: {one_line(error)}",
-                    "Restore it from a backup. Without one, move it away and run `levain build`: it is made anew from "
+                    "Restore it from a backup. Without one, move it away and run `levain build`: it is rebuilt from "
                     "Bronze, all but what the snapshots knew of earlier reference data.",
                 ) from error
             if time.monotonic() > deadline:
@@ -248,6 +249,16 @@ def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         if (unpassed := last_state(connection)) is not None:
             warn(unpassed)
         yield connection
+    except duckdb.CatalogException as error:
+        raise LevainError(
+            f"{path} lacks a part of what was built: {one_line(error)}",
+            "`levain build --full-refresh` builds it again from Bronze.",
+        ) from error
+    except duckdb.Error as error:
+        raise LevainError(
+            f"What was built, or the lake, cannot be read: {one_line(error)}",
+            "If a file is damaged or missing, restore it from a backup; `levain doctor` looks at catalog and tables.",
+        ) from error
     finally:
         connection.close()
 

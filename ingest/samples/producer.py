@@ -60,6 +60,14 @@ class Truth:
     topics: dict[str, TopicTruth] = field(default_factory=dict)
     file: Path | None = None
 
+    @property
+    def again(self) -> str:
+        """What to say of a run that was sent before."""
+        return (
+            f"These are the events of seed {self.seed} that were sent before: what was accepted of them then is a "
+            f"duplicate now. --seed {self.seed + 1} sends others."
+        )
+
     def add(self, message: Message) -> None:
         """Count a message."""
         topic = self.topics.setdefault(message.topic, TopicTruth())

@@ -18,11 +18,14 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import duckdb
 import pytest
 from kafka_broker import free_port
 
 from ingest.contracts import load_contracts
+from ingest.settings import Settings
 from levain import processes
+from levain.bronze import prepare
 from levain.warehouse import LINEAGE_FIRST
 
 EVENTS = 700
@@ -60,11 +63,11 @@ def living(home: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A home in which the demo has run, with its port taken, and what it said."""
+    """A home in which the demo has run, with its ports taken, and what it said."""
     home = tmp_path_factory.mktemp("demo") / "home"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        return home, levain(home, "demo", "--events", str(EVENTS), LEVAIN_BROKER_PORT=port)
+        return home, levain(home, "demo", "--events", str(EVENTS), LEVAIN_BROKER_PORT=port, LEVAIN_METRICS_PORT=port)
 
 
 @pytest.fixture
@@ -83,7 +86,7 @@ def test_help_loads_none_of_the_heavy_parts() -> None:
 def test_the_demo_says_what_became_of_each_message(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     home, ran = demo
     assert ran.returncode == 0, ran.stderr
-    assert "is taken by" in ran.stderr, "it goes on with another port"
+    assert ran.stderr.count("is taken by") == 2, "it goes on with other ports, for the broker and for the metrics"
     assert "Best-selling products" in ran.stdout and "levain ledger" in ran.stdout
     (truth,) = [json.loads(path.read_text()) for path in (home / "truth").iterdir()]
     said = {line.split()[0]: line.split()[1:] for line in ran.stdout.splitlines() if line.strip()}
@@ -97,14 +100,49 @@ def test_the_demo_leaves_nothing_running(home: Path) -> None:
     assert not (home / "run" / "broker.json").exists() and not (home / "run" / "worker.json").exists()
 
 
+def test_what_the_demo_and_show_print_is_what_the_tables_have(
+    demo: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    home, ran = demo
+    _, _, printed = ran.stdout.partition("Best-selling products")
+    best = [tuple(re.split(r"  +", line.strip())) for line in printed.splitlines()[2:12]]
+    sold = """
+        select product_name, category, sum(quantity), sum(net_amount) from gold.fct_sales
+        left join (select product_id, product_name, category from gold.dim_product where is_current) using (product_id)
+        group by all order by 4 desc, 1 limit 10
+    """
+    shown = [line.split() for line in levain(home, "show").stdout.splitlines()]
+    counts = {".".join(line[:2]): line[2] for line in shown if line and line[0] in ("bronze", "silver", "gold")}
+    with duckdb.connect(str(home / "levain.duckdb"), read_only=True) as connection:
+        prepare(connection, Settings(home=home))
+        rows = connection.execute(sold).fetchall()
+        assert best == [(name, category, f"{units:,}", f"{net:,.2f}") for name, category, units, net in rows]
+        assert len(counts) > 10
+        for table, rows_shown in counts.items():
+            (number,) = connection.execute(f"select count(*) from {table}").fetchone() or (None,)
+            assert rows_shown == f"{number:,}", table
+        verdicts = connection.execute(
+            "select topic, sum(accepted), sum(duplicate), sum(conflict), sum(rejected), sum(held), sum(messages) "
+            "from quality.quality_messages group by topic"
+        ).fetchall()
+        for topic, *numbers in verdicts:
+            assert [topic, *(f"{number:,}" for number in numbers)] in shown
+        fresh = connection.execute("select topic, last_event_at from quality.quality_freshness").fetchall()
+    for topic, moment in fresh:
+        assert any(line and line[0] == topic and f"{moment:%Y-%m-%d}" in line for line in shown), topic
+
+
 @pytest.mark.full
-def test_a_second_demo_adds_to_the_first(home: Path) -> None:
-    ran = levain(home, "demo", "--events", "100", "--seed", "7", LEVAIN_BROKER_PORT=str(free_port()))
+def test_a_second_demo_says_that_it_sent_the_same_events(home: Path) -> None:
+    ran = levain(home, "demo", "--events", str(EVENTS), LEVAIN_BROKER_PORT=str(free_port()))
     assert ran.returncode == 0, ran.stderr
+    assert "events of seed 1 that were sent before" in ran.stderr and "--seed 2" in ran.stderr
     ledger = json.loads(levain(home, "ledger", "--format", "json").stdout)
     assert {line["kafka_cluster"] for line in ledger["partitions"]} == {"embedded-1", "embedded-2"}
-    assert sum(line["messages"] for line in ledger["partitions"]) == EVENTS + 100, "each start has its own offsets"
+    assert sum(line["messages"] for line in ledger["partitions"]) == 2 * EVENTS, "each start has its own offsets"
     assert ledger["adds_up"]
+    again = [line for line in ledger["partitions"] if line["kafka_cluster"] == "embedded-2"]
+    assert sum(line["verdicts"]["accepted"] for line in again) == 0
 
 
 def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path) -> None:
@@ -207,16 +245,32 @@ def test_query_says_what_is_wrong_with_it(home: Path) -> None:
 
 
 def test_a_reader_that_goes_away_is_no_error(home: Path) -> None:
-    ran = subprocess.run(
-        f"{command()[0]} query 'select * from gold.dim_calendar' --format csv | head -1",
-        shell=True,
-        env=environment(home, {}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.stderr == ""
-    assert len(ran.stdout.splitlines()) == 1
+    everything = "query 'select * from gold.dim_calendar, range(20)'"
+    for arguments in (f"{everything} --format csv", f"{everything} --format json", everything, "show"):
+        ran = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {command()[0]} {arguments} | head -1"],
+            env=environment(home, {}),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (ran.returncode, ran.stderr) == (0, ""), arguments
+        assert len(ran.stdout.splitlines()) == 1
+
+
+def test_any_terminal_will_do(home: Path) -> None:
+    """Encodings without the data's characters, a narrow or dumb terminal, no HOME, streams that are closed."""
+    odd = {"PYTHONIOENCODING": "ascii", "TERM": "dumb", "COLUMNS": "20", "LANG": "C", "HOME": "/nowhere"}
+    sql = "select 'Éclair' || chr(27) as name"
+    assert levain(home, "query", sql, **odd).stdout.split() == ["name", r"\xc9clair\x1b"]
+    assert levain(home, "query", sql, "--format", "csv", **odd).stdout == "name\nÉclair\x1b\n", "data stays as it is"
+    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        ran = subprocess.run(["bash", "-c", f"{command()[0]} show {closed}"], env=environment(home, {}), check=False)
+        assert ran.returncode == 0, closed
+        ran = subprocess.run(
+            ["bash", "-c", f"{command()[0]} clean {closed} </dev/null"], env=environment(home, {}), check=False
+        )
+        assert ran.returncode == 1, closed
 
 
 def test_show_counts_each_layer(home: Path) -> None:
@@ -263,13 +317,45 @@ def test_a_failing_test_fails_the_build_with_its_name(home: Path, keep: Callable
 @pytest.fixture
 def keep(home: Path) -> Callable[[str], None]:
     """Runs SQL on the built tables; the tests after this one get them back by a full refresh."""
-    import duckdb
 
     def run(sql: str) -> None:
         with duckdb.connect(str(home / "levain.duckdb")) as connection:
             connection.execute(sql)
 
     return run
+
+
+def test_a_part_that_is_damaged_or_missing_is_said_in_two_lines(home: Path) -> None:
+    """Before the full refresh below, which brings back what is dropped here."""
+    data = next((home / "lake" / "bronze" / "sales_events" / "data").rglob("*.parquet"))
+    whole = data.read_bytes()
+
+    def said(*arguments: str) -> str:
+        ran = levain(home, *arguments)
+        assert ran.returncode == 1, arguments
+        assert len(ran.stderr.splitlines()) == 2 and ran.stdout == "", (arguments, ran.stderr)
+        return ran.stderr
+
+    try:
+        for content in (b"garbage", b"", whole[:-20]):
+            data.write_bytes(content)
+            for arguments in (["ledger"], ["query", "select max(value) from bronze.sales_events"]):
+                assert data.name in said(*arguments), arguments
+    finally:
+        data.write_bytes(whole)
+    warehouse = home / "levain.duckdb"
+    content = warehouse.read_bytes()
+    try:
+        for broken in (b"", b"garbage", content[:5000]):
+            warehouse.write_bytes(broken)
+            for arguments in (["show"], ["ledger"], ["query", "select 1"]):
+                assert "levain.duckdb" in said(*arguments), (arguments, len(broken))
+    finally:
+        warehouse.write_bytes(content)
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute("drop table silver.int_sales_events__verdicts")
+    for arguments in (["show"], ["ledger"], ["query", "select * from quality.quality_messages"]):
+        assert "int_sales_events__verdicts" in said(*arguments), arguments
 
 
 def test_a_full_refresh_mends_the_tables(home: Path) -> None:

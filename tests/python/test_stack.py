@@ -258,3 +258,27 @@ def test_clean_keeps_the_count_of_aliases_that_another_catalog_holds(tmp_path: P
     Stack(settings)._next_alias()
     clean(settings, yes=True)
     assert Stack(settings)._next_alias() == "embedded-2"
+
+
+def test_a_port_for_the_metrics_that_is_taken_is_said_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    holder = (
+        "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); "
+        "sys.stdin.read()"
+    )
+    other = {**os.environ, "LEVAIN_HOME": "/elsewhere/.levain"}
+    with subprocess.Popen(
+        [sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=other
+    ) as taken:
+        assert taken.stdout is not None
+        port = int(taken.stdout.readline())
+        stack = Stack(Settings(home=tmp_path / "home", metrics_port=port, broker_port=free_port()))
+        with pytest.raises(LevainError, match=rf"Port {port}, which LEVAIN_METRICS_PORT") as caught:
+            stack.up()
+        assert f"(pid {taken.pid}), of the Levain in /elsewhere/.levain" in caught.value.message
+        assert not stack.running and capsys.readouterr().out == ""
+        named = Stack(Settings(home=tmp_path / "home", broker_port=port))
+        with pytest.raises(LevainError, match=r"which the embedded broker needs.* of the Levain in /elsewhere"):
+            named.up()
+        taken.kill()
