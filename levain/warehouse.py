@@ -522,7 +522,7 @@ def _raise_if_failed(settings: Settings, outcome: dbtRunnerResult) -> None:
         text = str(outcome.exception)
         if match := _UNMATCHED.search(text):
             raise LevainError(
-                f"No model, test or other node is called {match[1]}.", "`levain show` and `dbt ls` list names."
+                f"The selection {match[1]} matches no model, test or other node.", "`dbt ls` lists their names."
             )
         raise (
             locked(text, settings.duckdb_file)
