@@ -118,7 +118,7 @@
 {% endmacro %}
 
 {% macro not_rebuilt(node, since) %}
-    {#- unique_ids of those of `built_from` that have a table, and no newer one than a build; none: whatever its age. -#}
+    {#- unique_ids of those of `built_from` with a table from before a build; none: whatever its age. -#}
     {% set old = [] %}
     {% if since is none or since > 0 %}
         {% set names = run_query(
