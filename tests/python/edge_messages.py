@@ -162,6 +162,36 @@ EDGES: tuple[Edge, ...] = (
         *("a barcode as quantity", "sales-events", sale(10, quantity=376130321109103420), "rejected"),
         "quantity_out_of_range",
     ),
+    Edge(
+        *("no rule over numbers out of range", "sales-events"),
+        *(
+            sale(511, quantity=10**18 - 1, unit_price=JsonText("9999999999.99"), discount_amount=JsonText("-1")),
+            "rejected",
+        ),
+        "quantity_out_of_range,unit_price_out_of_range,discount_amount_out_of_range",
+    ),
+    Edge(
+        *("the largest of everything", "sales-events"),
+        sale(512, quantity=100_000, unit_price=1_000_000, discount_amount=1_000_000_000, line_number=10_000),
+        "accepted",
+    ),
+    Edge("a cost that was not known yet", "sales-events", sale(513, product_id="PX510", quantity=10), "accepted"),
+    Edge(
+        "its product",
+        "product-changes",
+        product(510, unit_cost=1_000_000, valid_from=moment(timedelta(hours=1))),
+        "accepted",
+    ),
+    Edge("the largest amounts", "ventes_stream", vente(510, quantite=100_000, montant=1_000_000_000), "accepted"),
+    Edge(
+        *("an amount too large", "ventes_stream", vente(511, quantite=100_001, montant=JsonText("9999999999.99"))),
+        *("rejected", "quantite_out_of_range,montant_out_of_range"),
+    ),
+    Edge("the longest identity", "ventes_stream", vente(512, vente_id=10**18 - 1), "accepted"),
+    Edge(
+        *("the longest reference", "ventes_stream", vente(513, client_id=10**18 - 1, produit_id=1 - 10**18), "held"),
+        "client_id_unknown,produit_id_unknown",
+    ),
     # Of a repeated name the first counts, its type too; a name may be written with escapes.
     Edge(
         *("text, then a number", "sales-events", twice(sale(11), product_id="101").replace(b'"P001"', b"101")),
@@ -186,6 +216,37 @@ EDGES: tuple[Edge, ...] = (
     Edge(
         *("the same name as text, within an object", "sales-events", sale(15, product_id=101, x={"product_id": "101"})),
         *("rejected", "product_id_invalid"),
+    ),
+    Edge(
+        *("true, then 'true'", "sales-events", twice(sale(523, product_id="true"), product_id=True), "rejected"),
+        "product_id_invalid",
+    ),
+    Edge(
+        *("null, then text", "sales-events", twice(sale(524), product_id=None), "rejected"),
+        "product_id_missing",
+    ),
+    Edge(
+        *("quantity, price and time once more", "sales-events"),
+        twice(sale(525, quantity="x", unit_price=[], event_time=7), quantity=2, unit_price=3, event_time=moment()),
+        "accepted",
+    ),
+    Edge(
+        *("a truth value once more", "product-changes"),
+        *(twice(product(526, is_active=True, valid_from="soon"), is_active="perhaps", valid_from=moment()), "rejected"),
+        "is_active_invalid",
+    ),
+    Edge(
+        *("text under a name with an escape", "sales-events"),
+        *(sale(527).replace(b'"product_id": "P001"', b'"\\u0070roduct_id": "42"'), "accepted"),
+    ),
+    Edge(
+        *("a number under a name with an escape", "sales-events"),
+        sale(528, nested={"product_id": "42"}).replace(b'"product_id": "P001"', b'"\\u0070roduct_id": 42'),
+        *("rejected", "product_id_invalid"),
+    ),
+    Edge("other case", "sales-events", twice(sale(529, product_id="7"), Product_ID=7, PRODUCT_ID=None), "accepted"),
+    Edge(
+        "nameless fields", "sales-events", sale(530, product_id="7", **{"": 1, "nested": {"product_id": 7}}), "accepted"
     ),
 )
 
