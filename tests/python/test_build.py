@@ -215,13 +215,14 @@ def test_the_ledger_says_what_was_not_built(project: Project) -> None:
         "weather-data: no build has judged its 1 messages",
     ]
     sales = next(line for line in taken.lines if line.topic == "sales-events")
-    assert (sales.rows, sales.messages, sales.verdicts["accepted"], sales.not_built) == (6, 6, 6, 0)
+    assert (sales.messages, sales.verdicts["accepted"], sales.not_built) == (sales.rows, sales.rows, 0)
 
     file = project.lake.settings.duckdb_file
     shutil.copy(file, file.with_suffix(".kept"))
     project.lake.write("delete from silver.int_sales_events__verdicts where kafka_offset = 1")
     (fault,) = ledger.take(project.lake.settings).faults
-    assert "Bronze has 6 rows below the built offset, the models 5 messages" in fault, "a loss is a loss"
+    lost = f"Bronze has {sales.rows} rows below the built offset, the models {sales.rows - 1} messages"
+    assert lost in fault, "a loss is a loss"
     shutil.move(file.with_suffix(".kept"), file)
 
 
