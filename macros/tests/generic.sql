@@ -6,7 +6,8 @@
       scope; `_build` itself is tested on all of them, which the column's statistics answer.
     -#}
     {% set conditions = [config.get('where')] if config.get('where') else [] %}
-    {% if execute and model.test_metadata.name in ('not_null', 'accepted_values', 'relationships')
+    {% if execute
+        and model.test_metadata.name in ('not_null', 'accepted_values', 'relationships', 'known_or_released')
         and model.column_name != '_build' and tested_model_is_incremental() %}
         {% do conditions.append(rows_in_scope()) %}
     {% endif %}
@@ -66,6 +67,29 @@
         valid_from >= valid_to
         or coalesce(next_valid_from, {{ far_future() }}) <> valid_to
         or current_versions <> 1
+{% endtest %}
+
+{% test known_or_released(model, column_name, to, field) %}
+    {#-
+      Every value is a member of another relation, but for the messages that an operator released in spite of it. The
+      model has the coordinates of its messages. to: relation; field: its column.
+    -#}
+    select
+        messages.kafka_cluster,
+        messages.topic,
+        messages.partition,
+        messages.kafka_offset,
+        messages.{{ column_name }}
+    from (select * from {{ model }}) as messages
+    left join {{ to }} as members on messages.{{ column_name }} = members.{{ field }}
+    left join {{ ref('released_messages') }} as released
+        on
+            messages.kafka_cluster = released.kafka_cluster and messages.topic = released.topic
+            and messages.partition = released.partition and messages.kafka_offset = released.kafka_offset
+    where
+        messages.{{ column_name }} is not null
+        and members.{{ field }} is null
+        and released.kafka_offset is null
 {% endtest %}
 
 {% test in_date_range(model, column_name) %}

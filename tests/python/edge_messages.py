@@ -248,6 +248,9 @@ EDGES: tuple[Edge, ...] = (
     Edge(
         "nameless fields", "sales-events", sale(530, product_id="7", **{"": 1, "nested": {"product_id": 7}}), "accepted"
     ),
+    # An unknown strict reference holds a sale, and one that an operator releases stops no build.
+    Edge("a client nobody knows", "ventes_stream", vente(10, client_id=99), "held", "client_id_unknown"),
+    Edge("a product nobody knows", "ventes_stream", vente(11, produit_id=999), "held", "produit_id_unknown"),
 )
 
 

@@ -34,3 +34,14 @@ def test_later_audits_pass(lake: Lake) -> None:
     before = lake.contents()
     lake.build("--vars", "{audit: true}", tests=True)
     assert lake.contents() == before
+
+
+def test_what_an_operator_releases_stops_no_build(lake: Lake) -> None:
+    """Held messages of every reason, all released: too late, in future, of an unknown client or product."""
+    held = "select kafka_cluster, topic, partition, kafka_offset, 'ops', 'checked' from silver.int_messages"
+    lake.write(f"insert into reference.released_messages {held} where verdict = 'held'")
+    lake.build("--exclude", "released_messages", tests=True)
+    assert lake.read("select count(*) from silver.int_messages where verdict = 'held'") == [(0,)]
+    assert lake.read(
+        "select client_id, produit_id from silver.ventes_clean where 99 = client_id or 999 = produit_id order by 1"
+    ) == [(1, 999), (99, 101)]

@@ -30,7 +30,10 @@ final as (
 
     select
         totals.produit_id,
-        produits.produit_nom,
+        coalesce(
+            produits.produit_nom,
+            {{ join_texts(["'Produit inconnu'", 'cast(totals.produit_id as ' ~ dbt.type_string() ~ ')'], ' ') }}
+        ) as produit_nom,
         produits.categorie,
         totals.pays,
         totals.nombre_ventes,
