@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _home_can_be_opened(cls, home: Path) -> Path:
-        odd = sorted({c for c in str(home) if c in '"#?' or ord(c) < 32})
+        odd = sorted({c for c in str(home) if c in '"?' or ord(c) < 32})
         if odd:
             raise ValueError(f"a path with {' or '.join(map(repr, odd))} is one that DuckDB or dbt-duckdb cannot open")
         return home

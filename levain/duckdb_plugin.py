@@ -39,7 +39,8 @@ class Plugin(BasePlugin):
         self.listed_for = ""
 
     def configure_cursor(self, cursor: DuckDBPyConnection) -> None:
-        """List the catalog, once per dbt invocation: a connection may outlive one."""
+        """Work in the attached file. List the catalog, once per dbt invocation: a connection may outlive one."""
+        cursor.execute("use levain")
         if self.listed_for != get_invocation_id():
             self.listed_for = get_invocation_id()
             cursor.execute(

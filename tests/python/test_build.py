@@ -254,15 +254,20 @@ def test_levain_says_what_is_not_selected(project: Project, select: str, words: 
         build(project.lake.settings, select=select)
 
 
-def test_a_disk_that_is_full_is_an_error_and_the_file_stays_whole(project: Project) -> None:
-    """A limit on the size of files stands for the disk: what is in the log alone was not built."""
-    home = project.lake.settings.root
-    file = project.lake.settings.duckdb_file
+def test_a_disk_that_is_full_is_an_error_and_the_file_stays_whole(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk: what is in the log alone was not built.
+
+    The file is new, so that no block which earlier builds have freed makes room in it.
+    """
+    lake = Lake(tmp_path)
+    lake.send("sales-events", [sale(1)], received_at=RECEIVED)
+    lake.build("--select", "+silver_sales_events")
+    home, file = lake.settings.root, lake.settings.duckdb_file
     sales = "select event_id, quantity from silver.silver_sales_events"
-    before = project.lake.read(sales)
+    before = lake.read(sales)
     room = file.stat().st_size + 100_000
     many = [sale(number, 2) for number in range(1000, 6000)]
-    project.lake.send("sales-events", many, received_at=RECEIVED)
+    lake.send("sales-events", many, received_at=RECEIVED)
     command = [Path(sys.executable).with_name("levain"), "build", "--full-refresh", "--select", "+silver_sales_events"]
     variables = {**os.environ, "LEVAIN_HOME": str(home)}
 
@@ -278,10 +283,10 @@ def test_a_disk_that_is_full_is_an_error_and_the_file_stays_whole(project: Proje
 
     ran = run(room)
     assert ran.returncode == 1 and "nothing more can be written below" in ran.stderr, ran.stderr
-    assert set(before) <= set(project.lake.read(sales))
+    assert set(before) <= set(lake.read(sales))
     again = run(resource.RLIM_INFINITY)
     assert again.returncode == 0, again.stderr
-    assert project.lake.read("select count(*) from silver.silver_sales_events") == [(len(before) + len(many),)]
+    assert lake.read("select count(*) from silver.silver_sales_events") == [(len(before) + len(many),)]
     assert not file.with_name(f"{file.name}.wal").exists()
 
 

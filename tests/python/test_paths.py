@@ -17,7 +17,7 @@ from levain.bronze import bronze_tables
 from levain.query import query
 
 
-@pytest.mark.parametrize("name", ["L'atelier a%20b, [x] *", "-''{{été}}\u202e $HOME;&=~\\ ." + 150 * "x"])
+@pytest.mark.parametrize("name", ["L'atelier a%20b#c, [x] *", "-''{{été}}\u202e $HOME;&=~\\ ." + 150 * "x"])
 def test_a_home_of_any_name_can_be_built_and_read(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -34,7 +34,7 @@ def test_a_home_of_any_name_can_be_built_and_read(
     shutil.rmtree(tmp_path / name)
 
 
-@pytest.mark.parametrize("character", ['"', "#", "?", "\n", "\x1b"])
+@pytest.mark.parametrize("character", ['"', "?", "\n", "\x1b"])
 def test_a_home_that_a_library_cannot_open_is_refused(monkeypatch: pytest.MonkeyPatch, character: str) -> None:
     monkeypatch.setenv("LEVAIN_HOME", f"/nowhere/a{character}b")
     with pytest.raises(LevainError, match=r"LEVAIN_HOME.* cannot open") as caught:
