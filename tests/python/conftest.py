@@ -15,6 +15,7 @@ LONGEST_FIRST = (
     "test_two_engines.py",
     "test_order.py",
     "test_fuzz.py",
+    "test_state.py",
     "test_cli.py",
     "test_end_to_end.py",
     "test_worker.py",

@@ -34,6 +34,8 @@ from ingest.settings import PROJECT_ROOT, Settings
 from levain.bronze import load_extensions
 from levain.stack import Stack
 
+pytestmark = pytest.mark.timeout(900)  # several builds each
+
 SALES = contract_for("sales-events")
 LATER = datetime.now(UTC) + timedelta(days=10)
 
