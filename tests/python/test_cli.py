@@ -115,6 +115,7 @@ def test_what_the_demo_and_show_print_is_what_the_tables_have(
     counts = {".".join(line[:2]): line[2] for line in shown if line and line[0] in ("bronze", "silver", "gold")}
     with duckdb.connect(str(home / "levain.duckdb"), read_only=True) as connection:
         prepare(connection, Settings(home=home))
+        connection.execute("set timezone = 'UTC'")
         rows = connection.execute(sold).fetchall()
         assert best == [(name, category, f"{units:,}", f"{net:,.2f}") for name, category, units, net in rows]
         assert len(counts) > 10
@@ -127,9 +128,9 @@ def test_what_the_demo_and_show_print_is_what_the_tables_have(
         ).fetchall()
         for topic, *numbers in verdicts:
             assert [topic, *(f"{number:,}" for number in numbers)] in shown
-        fresh = connection.execute("select topic, last_event_at from quality.quality_freshness").fetchall()
-    for topic, moment in fresh:
-        assert any(line and line[0] == topic and f"{moment:%Y-%m-%d}" in line for line in shown), topic
+        fresh = connection.execute("select * from quality.quality_freshness").fetchall()
+    for topic, *moments in fresh:
+        assert [topic, *" ".join(f"{moment:%Y-%m-%d %H:%M:%S}" for moment in moments if moment).split()] in shown
 
 
 @pytest.mark.full
@@ -245,7 +246,7 @@ def test_query_says_what_is_wrong_with_it(home: Path) -> None:
 
 
 def test_a_reader_that_goes_away_is_no_error(home: Path) -> None:
-    everything = "query 'select * from gold.dim_calendar, range(20)'"
+    everything = "query 'select * from gold.dim_calendar'"
     for arguments in (f"{everything} --format csv", f"{everything} --format json", everything, "show"):
         ran = subprocess.run(
             ["bash", "-c", f"set -o pipefail; {command()[0]} {arguments} | head -1"],
@@ -265,12 +266,10 @@ def test_any_terminal_will_do(home: Path) -> None:
     assert levain(home, "query", sql, **odd).stdout.split() == ["name", r"\xc9clair\x1b"]
     assert levain(home, "query", sql, "--format", "csv", **odd).stdout == "name\nÉclair\x1b\n", "data stays as it is"
     for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
-        ran = subprocess.run(["bash", "-c", f"{command()[0]} show {closed}"], env=environment(home, {}), check=False)
-        assert ran.returncode == 0, closed
-        ran = subprocess.run(
-            ["bash", "-c", f"{command()[0]} clean {closed} </dev/null"], env=environment(home, {}), check=False
-        )
-        assert ran.returncode == 1, closed
+        for arguments, code in (("show", 0), ("clean </dev/null", 1)):
+            shell = ["bash", "-c", f"{command()[0]} {arguments} {closed}"]
+            ran = subprocess.run(shell, env=environment(home, {}), capture_output=True, text=True, check=False)
+            assert ran.returncode == code and "Traceback" not in ran.stderr, (closed, ran.stderr)
 
 
 def test_show_counts_each_layer(home: Path) -> None:
@@ -327,7 +326,7 @@ def keep(home: Path) -> Callable[[str], None]:
 
 def test_a_part_that_is_damaged_or_missing_is_said_in_two_lines(home: Path) -> None:
     """Before the full refresh below, which brings back what is dropped here."""
-    data = next((home / "lake" / "bronze" / "sales_events" / "data").rglob("*.parquet"))
+    data = next((home / "lake" / "bronze").glob("sales_events*/data/**/*.parquet"))
     whole = data.read_bytes()
 
     def said(*arguments: str) -> str:
