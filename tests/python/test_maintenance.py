@@ -29,6 +29,7 @@ from ingest import lander, maintenance
 from ingest.catalog import ensure_table, open_catalog, watermarks
 from ingest.contracts import contract_for
 from ingest.errors import LevainError
+from ingest.lake import path_of
 from ingest.lander import Fetch, covered_ranges, land
 from ingest.maintenance import maintain
 from ingest.settings import PROJECT_ROOT, Settings
@@ -120,7 +121,7 @@ def test_rows_watermarks_and_ids_stay_and_files_become_few(table: Table, setting
     assert summary["total-records"] == str(len(before)) and summary["total-data-files"] == "1"
 
     # In the file itself the rows are sorted, and its statistics prune as those of the landed files do.
-    raw = duckdb.sql(f'select "partition", "offset" from read_parquet(\'{file.file_path[7:]}\')').fetchall()
+    raw = duckdb.sql(f'select "partition", "offset" from read_parquet(\'{path_of(file.file_path)}\')').fetchall()
     assert raw == sorted(raw)
     for column in (3, 4, 11):
         assert number(file.lower_bounds[column]) == min(number(f.lower_bounds[column]) for f in files)
@@ -138,7 +139,7 @@ def test_memory_is_bounded_by_chunks_that_are_each_sorted(
     before = rows(table)
     maintain(table, settings)
     (file,) = data_files(table)
-    groups = duckdb.sql(f"select distinct row_group_id from parquet_metadata('{file.file_path[7:]}')").fetchall()
+    groups = duckdb.sql(f"select distinct row_group_id from parquet_metadata('{path_of(file.file_path)}')").fetchall()
     assert len(groups) > 3
     assert rows(table).equals(before)
 
@@ -330,7 +331,7 @@ def test_files_that_someone_else_has_replaced_are_planned_anew(
 
 def test_a_file_that_cannot_be_read_stops_it_by_name(table: Table, settings: Settings) -> None:
     land_mixture(table, 10)
-    path = Path(data_files(table)[3].file_path[7:])
+    path = Path(path_of(data_files(table)[3].file_path))
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(LevainError, match=f"bronze.sales_events has a file that cannot be read, .*{path.name}"):
         maintain(table, settings)
@@ -497,7 +498,7 @@ def test_files_in_flight_are_left_alone(table: Table, settings: Settings) -> Non
 def test_a_table_whose_files_are_elsewhere_loses_none(table: Table, settings: Settings) -> None:
     """Where listing and metadata do not speak of the same files, every file would look like an orphan."""
     land_mixture(table, 3)
-    path = Path(data_files(table)[0].file_path[7:])
+    path = Path(path_of(data_files(table)[0].file_path))
     path.rename(path.with_suffix(".moved"))
     before = on_disk(table)
     with pytest.raises(LevainError, match="refers to 1 files that are not at"):
@@ -508,7 +509,7 @@ def test_a_table_whose_files_are_elsewhere_loses_none(table: Table, settings: Se
 def test_a_dry_run_changes_nothing_and_says_what_it_would(table: Table, settings: Settings) -> None:
     land_mixture(table, 30)
     few = settings.model_copy(update={"maintain_keep_snapshots": 20})
-    folder = Path(data_files(table)[0].file_path[7:]).parent
+    folder = Path(path_of(data_files(table)[0].file_path)).parent
     stray, theirs = folder / f"00000-0-{uuid.uuid4()}.parquet", folder / "export.parquet"  # that one is not Iceberg's
     for path in (stray, theirs):
         path.write_bytes(b"x" * 10)
