@@ -125,7 +125,8 @@
       other value. (The parser of variants takes the last of a repeated name, and refuses some objects with one.)
     -#}
     {%- set string = '"([^"\\\\]*+(?:\\\\.[^"\\\\]*+)*+)"' -%}
-    {%- set marked = 'regexp_replace(' ~ payload ~ ', ' ~ string_literal(string) ~ ', ' ~ string_literal('"s$1"') ~ ')' -%}
+    {%- set arguments = [payload, string_literal(string), string_literal('"s$1"')] -%}
+    {%- set marked = 'regexp_replace(' ~ arguments | join(', ') ~ ')' -%}
     {%- set options = "map('allowSingleQuotes', 'false', 'allowNonNumericNumbers', 'false')" -%}
     {{- return(
         "coalesce(startswith(from_json(" ~ marked ~ ", 'map<string,string>', " ~ options ~ ")['s" ~ field ~ "'], 's'), false)"
