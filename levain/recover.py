@@ -11,7 +11,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError, TableAlreadyExistsError
 from pyiceberg.table import StaticTable, Table
 
-from ingest.catalog import open_catalog
+from ingest.catalog import NAMESPACE, open_catalog
 from ingest.errors import LevainError, first_line
 from ingest.lake import Found, Lake, branches, history, number, path_of
 from ingest.settings import Settings
@@ -87,7 +87,7 @@ def _step(lake: Lake, catalog: Catalog, name: str, tables: list[Found]) -> Step:
     """What is to become of the tables of one name.
 
     Raises:
-        LevainError: there are several, or one that two catalogs wrote to.
+        LevainError: there are several of Bronze, or one that two catalogs wrote to.
     """
     known: Table | None = None
     gone = False
@@ -103,6 +103,9 @@ def _step(lake: Lake, catalog: Catalog, name: str, tables: list[Found]) -> Step:
                 return _newer(lake, known, each)
         if known.metadata.snapshots:
             return Step(tables[0], f"left alone: the catalog has another table, at {known.location()}", to_do=False)
+    if not name.startswith(f"{NAMESPACE}."):
+        # What dbt drops and creates again, as a seed in each build on Spark, leaves its files in one folder.
+        tables = [max(tables, key=lambda each: each.newest.updated)]
     if len(tables) > 1:
         raise LevainError(
             f"The lake has {len(tables)} tables {name}: {', '.join(map(str, tables))}. Name the one to register: "

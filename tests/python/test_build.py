@@ -303,7 +303,9 @@ def test_files_whose_messages_were_all_judged_are_not_read(tmp_path: Path) -> No
     lake.send("sales-events", [sale(number) for number in range(40)], partition=0, received_at=RECEIVED)
     lake.send("sales-events", [sale(100)], partition=1, received_at=RECEIVED)
     lake.build()
-    for file in (tmp_path / "lake" / "bronze" / "sales_events").rglob("*.parquet"):
+    files = list((tmp_path / "lake" / "bronze").glob("sales_events-*/data/**/*.parquet"))
+    assert len(files) == 2
+    for file in files:
         file.write_bytes(b"not a Parquet file" * 100)
 
     lake.build()
@@ -313,7 +315,7 @@ def test_files_whose_messages_were_all_judged_are_not_read(tmp_path: Path) -> No
     verdicts = dict(lake.read("select verdict, count(*) from silver.int_sales_events__verdicts group by all"))
     assert verdicts == {"accepted": 42, "conflict": 1, "rejected": 1}
 
-    with pytest.raises(AssertionError, match=r"int_sales_events__verdicts.*No magic bytes"):
+    with pytest.raises(AssertionError, match="No magic bytes"):
         lake.build("--full-refresh")
 
 

@@ -45,6 +45,7 @@ def build_numbers(lake: Lake) -> dict[str, list[tuple[Any, ...]]]:
     return {name: lake.read(f"select _build, count(*) from {name} group by all order by all") for (name,) in tables}
 
 
+@pytest.mark.timeout(900)
 @settings(
     max_examples=2,
     deadline=None,
