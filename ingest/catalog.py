@@ -112,7 +112,7 @@ def open_catalog(settings: Settings) -> Catalog:
     Raises:
         LevainError: it cannot be reached or refuses us, or its client library is not installed. No secret is in it.
     """
-    if settings.catalog_type == "sql" and not settings.catalog_uri:
+    if settings.has_own_catalog:
         _make_directory(settings.root)
     properties = catalog_properties(settings)
     try:
@@ -136,7 +136,7 @@ def open_catalog(settings: Settings) -> Catalog:
 
 
 def _how_to_open(settings: Settings) -> str:
-    if settings.catalog_uri or settings.catalog_type != "sql":
+    if not settings.has_own_catalog:
         return "Check LEVAIN_CATALOG_URI, LEVAIN_CATALOG_TYPE and its credentials, and that the catalog is running."
     return (
         "Check the disk and the rights on this file. If it is damaged, restore it from a backup, or move it away: "

@@ -187,11 +187,24 @@ def refuse_unknown(catalog: Catalog, settings: Settings) -> list[Found]:
     unknown = [each for each in found if each.newest.uuid not in uuids]
     in_use = {full_name(table) for table in known if table.metadata.snapshots}
     if lost := [each for each in unknown if each.name not in in_use]:
-        raise lost_catalog(lost, settings)
+        raise _lost_catalog(lost, settings)
     return unknown
 
 
-def lost_catalog(lost: Iterable[Found], settings: Settings) -> LevainError:
+def no_catalog_yet(settings: Settings) -> bool:
+    """Whether the home's own catalog is still to be made: opening it makes it, and who only reads must not.
+
+    Raises:
+        LevainError: it was lost, for Bronze tables lie in the lake.
+    """
+    if not settings.has_own_catalog or settings.catalog_file.exists():
+        return False
+    if lost := list(Lake(settings).tables(NAMESPACE)):
+        raise _lost_catalog(lost, settings)
+    return True
+
+
+def _lost_catalog(lost: Iterable[Found], settings: Settings) -> LevainError:
     """The error for tables that lie in the lake and that the catalog should know."""
     return LevainError(
         f"{settings.lake} holds Bronze tables that the catalog does not know: {', '.join(map(str, lost))}.",
@@ -202,7 +215,7 @@ def lost_catalog(lost: Iterable[Found], settings: Settings) -> LevainError:
 
 def _refuse_moved(tables: Iterable[Table], settings: Settings) -> None:
     """A home that was copied has a catalog that leads to the other one's tables."""
-    if settings.catalog_uri or settings.catalog_type != "sql" or settings.catalog_warehouse:
+    if not settings.has_own_catalog or settings.catalog_warehouse:
         return
     lake = (settings.root / "lake").resolve()
     for table in tables:

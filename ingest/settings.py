@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from ingest.errors import LevainError
+from ingest.errors import LevainError, first_line
 
 _PREFIX = "LEVAIN_"
 
@@ -98,6 +98,16 @@ class Settings(BaseSettings):
             raise ValueError(f"a path with {' or '.join(map(repr, odd))} is one that DuckDB or dbt-duckdb cannot open")
         return home
 
+    @field_validator("home", "drops_dir")
+    @classmethod
+    def _leads_somewhere(cls, path: Path | None) -> Path | None:
+        try:
+            if path is not None:
+                path.expanduser().resolve()
+        except (OSError, RuntimeError) as error:  # a loop of symbolic links, or no such user
+            raise ValueError(f"this path leads nowhere: {first_line(error)}") from error
+        return path
+
     @field_validator("s3_secret_access_key")
     @classmethod
     def _s3_key_is_whole(cls, secret: SecretStr, others: ValidationInfo) -> SecretStr:
@@ -114,6 +124,11 @@ class Settings(BaseSettings):
     def lake(self) -> str:
         """Location of the Iceberg warehouse: a URI, or a path, in which `%`, `#` and `?` are what they are."""
         return self.catalog_warehouse or str(self.root / "lake")
+
+    @property
+    def has_own_catalog(self) -> bool:
+        """The catalog is the home's own file, not one that `LEVAIN_CATALOG_URI` or Glue names."""
+        return self.catalog_type == "sql" and not self.catalog_uri
 
     @property
     def catalog_file(self) -> Path:
@@ -151,7 +166,8 @@ def load_settings() -> Settings:
         ) from error
     except ValidationError as error:
         wrong = "; ".join(
-            f"LEVAIN_{'_'.join(str(part) for part in e['loc']).upper()}: {e['msg']}" for e in error.errors()
+            f"LEVAIN_{'_'.join(map(str, each['loc'])).upper()}: {each['msg'].removeprefix('Value error, ').rstrip('.')}"
+            for each in error.errors()
         )
         raise LevainError(
             f"Settings cannot be used: {wrong}.", "Correct or unset these environment variables."

@@ -18,7 +18,7 @@ from ingest.catalog import (
     open_catalog,
     storage_properties,
 )
-from ingest.lake import refuse_unknown
+from ingest.lake import no_catalog_yet, refuse_unknown
 from ingest.settings import Settings
 
 EXTENSIONS = ("avro", "httpfs", "iceberg")
@@ -69,6 +69,8 @@ def load_tables(settings: Settings) -> list[Table]:
         LevainError: the catalog cannot be opened, a table's metadata cannot be read, or the lake holds tables that the
             catalog should know.
     """
+    if no_catalog_yet(settings):
+        return []
     catalog = open_catalog(settings)
     refuse_unknown(catalog, settings)
     return [load_bronze(catalog, name) for name in bronze_names(catalog)]

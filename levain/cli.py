@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ingest.errors import LevainError
+from levain import interrupts
 
 if TYPE_CHECKING:
     from ingest.settings import Settings
@@ -34,6 +35,10 @@ source = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(source, name="source")
+
+
+INTERRUPTED = 130
+"""Typer's exit code after Ctrl-C."""
 
 
 class Target(StrEnum):
@@ -182,7 +187,7 @@ def show() -> None:
     run(_settings())
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})  # a query may begin with a comment: `-- ...`
 def query(
     sql: Annotated[str, typer.Argument(help='for example "select * from gold.mart_top_products limit 10"')],
     format: Annotated[QueryFormat, typer.Option(help="how to print the rows")] = QueryFormat.table,
@@ -280,14 +285,23 @@ def generate(
 
 
 def main() -> None:
-    """Run the command line; an error you can fix is two lines on stderr and exit code 1, Ctrl-C is exit code 130."""
+    """Run the command line; an error you can fix is two lines on stderr and exit code 1, Ctrl-C is exit code 130.
+
+    SIGTERM and SIGHUP are as Ctrl-C, with 143 and 129.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an encoding may lack a character of the data
+    interrupts.take()
     try:
+        _check_surroundings()
         app()
+    except SystemExit as ended:
+        sys.exit(interrupts.exit_code() if ended.code == INTERRUPTED else ended.code)
     except LevainError as error:
         _fail(error.message, error.hint)
+    except MemoryError:
+        _fail("The memory does not suffice.", "Ask for less at once, or raise its limit (`ulimit -v`).")
     except OSError as error:
         hints = {
             errno.ENOSPC: "Free some disk space, then run the command again.",
@@ -306,6 +320,28 @@ def main() -> None:
             raise
         place = f": {Path(os.fsdecode(error.filename))}" if isinstance(error.filename, (str, bytes)) else ""
         _fail(f"{error.strerror}{place}", hints[error.errno])
+
+
+def _check_surroundings() -> None:
+    """What any command needs: a current folder, and arguments and settings that are text.
+
+    Raises:
+        LevainError: the folder was removed, or bytes were given that the locale's encoding has no characters for.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise LevainError("The current folder was removed.", "Go to another one (`cd`).") from error
+    given = [(f"Argument {number}", text) for number, text in enumerate(sys.argv[1:], 1)]
+    given += [(name, value) for name, value in os.environ.items() if name.startswith("LEVAIN_")]
+    for what, text in given:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise LevainError(
+                f"{what} is not text in {sys.getfilesystemencoding()}: {text!a}.",
+                "Write it in UTF-8, and use a locale with UTF-8: `LC_ALL=C.UTF-8`.",
+            ) from error
 
 
 def _fail(message: str, hint: str) -> None:

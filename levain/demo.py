@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from typing import Any
 
 from ingest.errors import LevainError
 from ingest.settings import Settings
-from levain import ledger, processes
+from levain import interrupts, ledger, processes
 from levain.stack import Stack, unlanded
 from levain.terminal import detail, errors, progress, say, show_table, warn
 from levain.warehouse import VERDICTS, build, parse, reader, rows_of, verdict_counts
@@ -46,9 +47,12 @@ def run(settings: Settings, *, events: int, seed: int, faults: str) -> None:
         build(settings, manifest=project.result())
         _summary(settings)
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        if ours:
-            stack.down()
+        with interrupts.held(lambda: warn("Still stopping: this takes a few seconds.")):
+            if isinstance(sys.exception(), KeyboardInterrupt):
+                warn("Interrupted: stopping what was started.")
+            pool.shutdown(wait=False, cancel_futures=True)
+            if ours:
+                stack.down()
     _next(settings, time.monotonic() - began, ours)
 
 
@@ -84,20 +88,15 @@ def _summary(settings: Settings) -> None:
         best = rows_of(
             connection,
             "gold",
-            "mart_sales_performance",
+            "mart_product_sales",
             """
-            select
-                coalesce(product_name, product_id) as product_name,
-                category,
-                cast(sum(units) as bigint) as units,
-                sum(net_amount) as net_amount
-            from {} group by product_id, product_name, category order by net_amount desc, product_id limit 10
+            select coalesce(product_name, product_id), category, units, net_amount
+            from {} order by sales_rank limit 10
             """,
         )
     show_table("\nWhat became of each message", ("topic", *VERDICTS, "messages"), _with_sum(verdicts))
     if best:
-        rows = [(name, category, units, f"{amount:,.2f}") for name, category, units, amount in best[1]]
-        show_table("\nBest-selling products", ("product", "category", "units", "net amount, euros"), rows)
+        show_table("\nBest-selling products", ("product", "category", "units", "net amount, euros"), best[1])
     detail()
     say("adds up", taken.sums)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ def run(settings: Settings) -> bool:
     checks = (_python, _home, _broker_program, _kafka, _catalog, _worker, _extensions, _warehouse, _spark)
     for check in checks:
         with errors.status(f"Checking {check.__name__.strip('_').replace('_', ' ')}"):
-            found = list(check(settings))
+            found = _findings(check, settings)
         for finding in found:
             style = {"ok": "green", "warn": "yellow", "fail": "bold red"}[finding.state]
             console.print(f"{finding.state:<5}", style=style, end="")
@@ -42,6 +42,15 @@ def run(settings: Settings) -> bool:
                 detail(f"     {finding.to_do}")
             well = well and finding.state != "fail"
     return well
+
+
+def _findings(check: Callable[[Settings], Iterator[Finding]], settings: Settings) -> list[Finding]:
+    """What a check finds; where a file or folder stands in its way, that is its finding."""
+    try:
+        return list(check(settings))
+    except OSError as error:
+        place = f": {os.fsdecode(error.filename)}" if error.filename else ""
+        return [Finding("fail", f"{error.strerror}{place}", "Set LEVAIN_HOME to a folder you may read and write.")]
 
 
 def _python(settings: Settings) -> Iterator[Finding]:
@@ -54,8 +63,9 @@ def _python(settings: Settings) -> Iterator[Finding]:
 
 def _home(settings: Settings) -> Iterator[Finding]:
     place = _existing(settings.root)
-    if not os.access(place, os.W_OK):
-        yield Finding("fail", f"{settings.root} cannot be written", "Set LEVAIN_HOME to a folder you may write.")
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        what = "cannot be written" if place.is_dir() else f"cannot be a folder: {place} is none"
+        yield Finding("fail", f"{settings.root} {what}", "Set LEVAIN_HOME to a folder you may write.")
         return
     free = shutil.disk_usage(place).free / 1e9
     finding = f"{free:.1f} GB free in {settings.root}"
@@ -112,14 +122,12 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
 
 def _catalog(settings: Settings) -> Iterator[Finding]:
     from ingest import lake
-    from ingest.catalog import NAMESPACE, bronze_names, full_name, load_bronze, open_catalog
+    from ingest.catalog import bronze_names, full_name, load_bronze, open_catalog
     from ingest.commits import in_order
     from levain import state
 
     try:
-        if not settings.catalog_uri and settings.catalog_type == "sql" and not settings.catalog_file.exists():
-            if lost := list(lake.Lake(settings).tables(NAMESPACE)):
-                raise lake.lost_catalog(lost, settings)
+        if lake.no_catalog_yet(settings):
             yield Finding("ok", f"no catalog yet at {settings.catalog_file}: `levain init` makes it")
             return
         remarks = state.check(settings)
@@ -170,9 +178,9 @@ def _extensions(settings: Settings) -> Iterator[Finding]:
 
 
 def _warehouse(settings: Settings) -> Iterator[Finding]:
-    from levain.warehouse import reader
+    from levain.warehouse import reader, was_built
 
-    if not settings.duckdb_file.exists():
+    if not settings.duckdb_file.exists() and not was_built(settings):
         yield Finding("ok", "nothing was built yet: `levain build`")
         return
     try:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from ingest.catalog import bronze_names, full_name, is_bronze, load_bronze, open_catalog
 from ingest.errors import LevainError
-from ingest.lake import refuse_unknown
+from ingest.lake import no_catalog_yet, refuse_unknown
 from ingest.maintenance import Done
 from ingest.maintenance import maintain as maintain_table
 from ingest.settings import Settings
 from levain.terminal import progress, say, show_table, warn
+from levain.warehouse import BRONZE_HINT
 
 
 def run(settings: Settings, *, dry_run: bool) -> None:
@@ -21,6 +22,8 @@ def run(settings: Settings, *, dry_run: bool) -> None:
     Raises:
         LevainError: a table cannot be maintained; the others have been.
     """
+    if no_catalog_yet(settings):
+        raise LevainError("Bronze has no tables.", BRONZE_HINT)
     catalog = open_catalog(settings)
     for found in refuse_unknown(catalog, settings):
         warn(f"Another catalog's table lies in {settings.lake}, and is left alone: {found}.")

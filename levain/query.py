@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from itertools import chain, islice
 from typing import Any
 
 import duckdb
-from duckdb import DuckDBPyConnection
+from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 from ingest.errors import LevainError
 from ingest.jsontext import json_object, json_text
@@ -22,6 +23,11 @@ from ingest.settings import Settings
 from ingest.values import Convert, converter, exact_type
 from levain.terminal import detail, emit, show_table
 from levain.warehouse import one_line, reader
+
+TABLE_ROWS = 100_000
+"""How many rows `--format table` prints: it has all of them at once, for the widths of its columns."""
+
+_ROWS_AT_A_TIME = 2_000
 
 _EXPLAIN = re.compile(
     r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*(?P<how>explain(?:\s+analyze\b)?(?:\s*\([\w\s,]*\))?)(?=[\s(])(?P<sql>.*)",
@@ -46,14 +52,14 @@ def query(settings: Settings, sql: str, format: str = "table") -> None:
     Args:
         settings: which home.
         sql: one statement that only reads.
-        format: `table`, `json` (a list of objects) or `csv` (with a header). In both, decimals and integers have all
-            their digits, timestamps are ISO 8601, bytes hexadecimal, intervals and infinite or far dates as DuckDB
-            writes them, `NaN`, `Infinity` and `-Infinity` text. CSV has nested values as JSON; a null is an empty
-            field, an empty text `""`.
+        format: `table` (numbers with commas between thousands), `json` (a list of objects) or `csv` (with a header).
+            In the last two, decimals and integers have all their digits, timestamps are ISO 8601, bytes hexadecimal,
+            intervals and infinite or far dates as DuckDB writes them, `NaN`, `Infinity` and `-Infinity` text. CSV has
+            nested values as JSON; a null is an empty field, an empty text `""`.
 
     Raises:
         LevainError: it is not one reading statement, it cannot be run, JSON would lose a column because another has
-            its name, or see `reader`.
+            its name, there are too many rows for a table, or see `reader`.
     """
     statement, plan = _reading(sql)
     with reader(settings) as connection:
@@ -61,16 +67,14 @@ def query(settings: Settings, sql: str, format: str = "table") -> None:
             _confine(connection, settings)
             if plan:
                 names = ["plan"]
-                rows = [[text] for _, text in connection.execute(statement).fetchall()]
+                rows: Iterator[Sequence[Any]] = ([text] for _, text in connection.execute(statement).fetchall())
             else:
                 relation = connection.sql(statement)
-                names, types = relation.columns, relation.types
+                names = relation.columns
                 if format == "json":
                     _check_names(names)
-                exact = (f"cast(#{place} as {exact_type(kind, _BYTES)})" for place, kind in enumerate(types, 1))
-                read = relation.project(", ".join(exact)).fetchall()
-                converters = [converter(kind, _OF_TYPE, lambda key: str(_text(key))) for kind in types]
-                rows = [[convert(value) for convert, value in zip(converters, row, strict=True)] for row in read]
+                rows = _exactly(relation)
+            _print(names, rows, "plan" if format == "table" and plan else format)
         except duckdb.PermissionException as error:
             raise LevainError(
                 f"The query cannot be run: {one_line(error)}",
@@ -84,12 +88,38 @@ def query(settings: Settings, sql: str, format: str = "table") -> None:
                 f"The query cannot be run: {one_line(error)}",
                 "Correct it; if it names a file of the lake that is damaged or missing, restore that from a backup.",
             ) from error
-    if format == "table" and plan:
+
+
+def _exactly(relation: DuckDBPyRelation) -> Iterator[Sequence[Any]]:
+    """A query's rows, a few at a time, however many it has."""
+    exact = (f"cast(#{place} as {exact_type(kind, _BYTES)})" for place, kind in enumerate(relation.types, 1))
+    converters = [converter(kind, _OF_TYPE, lambda key: str(_text(key))) for kind in relation.types]
+    read = relation.project(", ".join(exact))
+    while rows := read.fetchmany(_ROWS_AT_A_TIME):
+        for row in rows:
+            yield [convert(value) for convert, value in zip(converters, row, strict=True)]
+
+
+def _print(names: Sequence[str], rows: Iterator[Sequence[Any]], format: str) -> None:
+    """Print rows as they come; those of a table, whose widths all of them decide, when they are there.
+
+    Raises:
+        LevainError: they are too many for a table.
+    """
+    if format == "plan":
         detail("\n".join(text for (text,) in rows))
     elif format == "table":
-        show_table("", names, [[_text(value) for value in row] for row in rows])
+        shown = [[_text(value) for value in row] for row in islice(rows, TABLE_ROWS + 1)]
+        if len(shown) > TABLE_ROWS:
+            raise LevainError(
+                f"The query has more than {TABLE_ROWS:,} rows, too many for a table.",
+                "Add a `limit`, or use --format csv or json.",
+            )
+        show_table("", names, shown)
     else:
-        emit("".join(_json(names, rows) if format == "json" else _csv(names, rows)))
+        lines = _json(names, rows) if format == "json" else _csv(names, rows)
+        while some := "".join(islice(lines, _ROWS_AT_A_TIME)):
+            emit(some)
 
 
 def _reading(sql: str) -> tuple[str, bool]:
@@ -187,7 +217,7 @@ _OF_TYPE |= dict.fromkeys(
 )
 
 
-def _json(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[str]:
+def _json(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
     """A list of objects, one a line."""
     yield "["
     for number, row in enumerate(rows):
@@ -195,9 +225,9 @@ def _json(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[str]:
     yield "]\n"
 
 
-def _csv(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[str]:
+def _csv(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
     """A header and a line per row, as RFC 4180 quotes them."""
-    for row in (names, *rows):
+    for row in chain([names], rows):
         yield ",".join(map(_field, row)) + "\n"
 
 

@@ -49,7 +49,9 @@ def run(settings: Settings, locations: Sequence[str] = (), *, dry_run: bool) -> 
             "A REST catalog keeps its own state, and says itself where tables are.",
             "Restore it by its own means. `register_table` of PyIceberg registers a table from its metadata file.",
         )
-    lake, catalog = Lake(settings), open_catalog(settings)
+    makes_none = dry_run and settings.has_own_catalog and not settings.catalog_file.exists()
+    in_memory = settings.model_copy(update={"catalog_uri": "sqlite://"})
+    lake, catalog = Lake(settings), open_catalog(in_memory if makes_none else settings)
     with errors.status("Looking through the lake"):
         found = [each for each in lake.tables() if not locations or each.location in _without_slashes(locations)]
     if unknown := _without_slashes(locations) - {each.location for each in found}:

@@ -90,6 +90,9 @@ class Stack:
 
     def down(self) -> None:
         """Stop every process of the stack and wait until it has ended."""
+        if not self.run.exists():
+            say("stack", "is not running")
+            return
         with self._lock():
             worker, broker = self._living(self.worker_file, "worker"), self._living(self.broker_file, "broker")
             if not worker and not broker:
@@ -426,7 +429,7 @@ def clean(settings: Settings, *, yes: bool) -> None:
     """
     if Stack(settings).running:
         raise LevainError("The stack is running.", "Stop it with `levain down` first.")
-    own_tables = not settings.catalog_uri and settings.catalog_type == "sql" and not settings.catalog_warehouse
+    own_tables = settings.has_own_catalog and not settings.catalog_warehouse
     names = ["levain.duckdb", "levain.duckdb.wal", "target", "run", "truth"]
     if own_tables:
         _refuse_tables_of_others(settings)
@@ -458,6 +461,8 @@ def _refuse_tables_of_others(settings: Settings) -> None:
     from ingest import lake
     from ingest.catalog import NAMESPACE, bronze_names, load_bronze, open_catalog
 
+    if lake.no_catalog_yet(settings):
+        return
     found = list(lake.Lake(settings).tables(NAMESPACE))
     if not found:
         return

@@ -13,10 +13,11 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import partial
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 
 class _Console(Console):
@@ -28,9 +29,6 @@ class _Console(Console):
 
 console = _Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 errors = _Console(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=True)
-
-# A narrow terminal breaks the lines itself: cells cut to fit could not be read, and a pipe has no width.
-_wide = _Console(highlight=False, markup=False, emoji=False, width=10_000)
 
 _JOINERS = "\u200c\u200d"  # what holds the letters of some scripts, and emoji, together
 
@@ -109,19 +107,44 @@ def progress(title: str) -> Iterator[Callable[[int, str, int], None]]:
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table, a line per row however wide; numbers stand right, a null is empty."""
-    rows = [list(row) for row in rows]
-    grid = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=None)
-    for index, column in enumerate(columns):
-        values = [row[index] for row in rows if row[index] is not None]
-        numbers = bool(values) and all(isinstance(v, (int, float, Decimal)) and not isinstance(v, bool) for v in values)
-        grid.add_column(printable(column), justify="right" if numbers else "left", no_wrap=True)
-    for row in rows:
-        grid.add_row(*(_cell(value) for value in row))
-    _wide.print(grid)
+    """Print a table, a line per row however wide; numbers stand right, a null is empty.
+
+    Widths are those that a terminal shows: two for a wide character, none for a combining one.
+    """
+    values = [list(row) for row in rows]
+    cells = [[_cell(value) for value in row] for row in values]
+    head = [printable(column) for column in columns]
+    fills = [
+        partial(
+            _fill,
+            width=max(cell_len(row[index]) for row in (head, *cells)),
+            right=_are_numbers(row[index] for row in values),
+        )
+        for index in range(len(head))
+    ]
+    if title:
+        console.print(title, style="bold")
+    console.print(_line(fills, head), style="bold")
+    console.out("".join(f"{_line(fills, row)}\n" for row in cells), end="")
+
+
+def _are_numbers(values: Iterable[object]) -> bool:
+    there = [value for value in values if value is not None]
+    return bool(there) and all(isinstance(each, (int, float, Decimal)) and not isinstance(each, bool) for each in there)
+
+
+def _line(fills: Sequence[Callable[[str], str]], cells: Sequence[str]) -> str:
+    return " " + "  ".join(fill(cell) for fill, cell in zip(fills, cells, strict=True)).rstrip()
+
+
+def _fill(text: str, width: int, right: bool) -> str:
+    space = " " * (width - cell_len(text))
+    return space + text if right else text + space
 
 
 def _cell(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, Decimal):
+        return f"{value:,f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else printable(value)

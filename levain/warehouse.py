@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import time
+from _thread import interrupt_main
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ import duckdb
 from ingest.contracts import load_contracts
 from ingest.errors import LevainError
 from ingest.settings import PROJECT_ROOT, Settings
+from levain import interrupts
 from levain.codegen import generate
 from levain.terminal import errors, progress, say, show_table, warn
 
@@ -36,12 +38,17 @@ if TYPE_CHECKING:
 LOCK_SECONDS = 5.0
 """How long a second build, or a reader, waits for the build that runs."""
 
+SWALLOWED_SECONDS = 2.0
+"""After an interrupt that dbt has noticed, it starts no node for this long."""
+
 _LOCKED = re.compile(r"Could not set lock on file.*?held in (?P<program>.+?) \(PID (?P<pid>\d+)\)", re.DOTALL)
 
 _REFUSED = re.compile(
     r"Compilation Error in operation levain-on-run-start\S* .*\n  (?P<why>.+)\n  (?P<hint>.+)\n  \n  > in macro"
 )
 _UNMATCHED = re.compile(r"The selection criterion ('.+') does not match")
+
+_REBUILT = "it is rebuilt from Bronze, all but what the snapshots knew of earlier reference data"
 
 BRONZE_HINT = "`levain init` creates topics and tables; `levain up` starts what lands events in them."
 
@@ -77,13 +84,19 @@ def build(
         prepare()
         if settings.catalog_uri or settings.catalog_warehouse:
             warn("The Spark target reads the catalog that profiles/profiles.yml names, not LEVAIN_CATALOG_*.")
+    if target == "duckdb" and not settings.duckdb_file.exists() and was_built(settings):
+        warn(f"{settings.duckdb_file} is lost: {_REBUILT}.")
     arguments = ["build", "--target", target]
     arguments += ["--full-refresh"] if full_refresh else []
     arguments += ["--vars", json.dumps({"audit": True})] if audit else []
     arguments += ["--select", *select.split()] if select else []
     began = time.monotonic()
     with build_lock(settings):
-        result = run_dbt(settings, arguments, "Building", manifest)
+        try:
+            result = run_dbt(settings, arguments, "Building", manifest)
+        except KeyboardInterrupt:
+            warn("The build was interrupted: the next one builds what it did not finish.")
+            raise
         if target == "duckdb":
             _check_file(settings)
     if not result.results:
@@ -119,6 +132,7 @@ def run_dbt(settings: Settings, arguments: Sequence[str], title: str, manifest: 
 
     Raises:
         LevainError: dbt failed; says at which node, and why.
+        KeyboardInterrupt: it was interrupted, and so did not end well.
     """
     os.environ |= {
         "LEVAIN_HOME": str(settings.root),
@@ -137,9 +151,13 @@ def run_dbt(settings: Settings, arguments: Sequence[str], title: str, manifest: 
         from levain.duckdb_plugin import release
 
         try:
-            outcome = dbtRunner(manifest=manifest, callbacks=[_reporter(advance)]).invoke([*arguments, *places])
+            with interrupts.noted() as interrupted:
+                report = _reporter(advance, interrupted)
+                outcome = dbtRunner(manifest=manifest, callbacks=[report]).invoke([*arguments, *places])
         finally:
             release()
+    if interrupted and not outcome.success:
+        raise KeyboardInterrupt
     _raise_if_failed(settings, outcome)
     return outcome.result
 
@@ -224,7 +242,7 @@ def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """
     path = settings.duckdb_file
     if not path.exists():
-        raise LevainError(f"Nothing was built yet: there is no {path}.", "Build the tables with `levain build`.")
+        raise _not_built(settings)
     from levain.bronze import prepare
 
     deadline = time.monotonic() + LOCK_SECONDS
@@ -237,8 +255,7 @@ def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
             if lock is None:
                 raise LevainError(
                     f"{path} cannot be read: {one_line(error)}",
-                    "Restore it from a backup. Without one, move it away and run `levain build`: it is rebuilt from "
-                    "Bronze, all but what the snapshots knew of earlier reference data.",
+                    f"Restore it from a backup. Without one, move it away and run `levain build`: {_REBUILT}.",
                 ) from error
             if time.monotonic() > deadline:
                 raise lock from error
@@ -261,6 +278,26 @@ def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         ) from error
     finally:
         connection.close()
+
+
+def _not_built(settings: Settings) -> LevainError:
+    """Why there is no file of built tables: none was made, or it is gone."""
+    path = settings.duckdb_file
+    if not was_built(settings):
+        return LevainError(f"Nothing was built yet: there is no {path}.", "Build the tables with `levain build`.")
+    return LevainError(
+        f"{path} is lost: there is none, and yet this home was built.",
+        f"Restore it from a backup. Without one, run `levain build`: {_REBUILT}.",
+    )
+
+
+def was_built(settings: Settings) -> bool:
+    """Whether the last results that dbt wrote in this home are those of a build on DuckDB."""
+    try:
+        ran = json.loads((settings.root / "target" / "run_results.json").read_bytes())["args"]
+        return bool(ran["target"] == "duckdb" and ran["which"] == "build")
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def last_state(connection: duckdb.DuckDBPyConnection) -> str | None:
@@ -349,7 +386,7 @@ def show(settings: Settings) -> None:
     counted = [("bronze", name, rows) for name, rows in bronze_rows(settings)]
     if not counted:
         raise LevainError("Bronze has no tables.", BRONZE_HINT)
-    if not settings.duckdb_file.exists():
+    if not settings.duckdb_file.exists() and not was_built(settings):
         show_table("Rows", ("layer", "table", "rows"), counted)
         say("silver", "and gold were not built yet: `levain build`")
         return
@@ -402,8 +439,10 @@ def rows_of(
 def bronze_rows(settings: Settings) -> list[tuple[str, int]]:
     """Each Bronze table with its number of rows, from the Iceberg snapshot's own totals."""
     from ingest.catalog import bronze_names, load_bronze, open_catalog
-    from ingest.lake import refuse_unknown
+    from ingest.lake import no_catalog_yet, refuse_unknown
 
+    if no_catalog_yet(settings):
+        return []
     catalog = open_catalog(settings)
     refuse_unknown(catalog, settings)
     counted = []
@@ -421,7 +460,7 @@ def docs(settings: Settings, *, port: int, serve: bool) -> None:
         LevainError: nothing was built yet, dbt fails, or the port is taken.
     """
     if not settings.duckdb_file.exists():
-        raise LevainError("Nothing was built yet, so there is nothing to document.", "Build it with `levain build`.")
+        raise _not_built(settings)
     target = settings.root / "target"
     with reader(settings):
         pass  # says whether what will be described has passed
@@ -493,13 +532,15 @@ class _Collector(logging.Handler):
         self.messages.append(record.getMessage())
 
 
-def _reporter(advance: Callable[[int, str, int], None]) -> Callable[[EventMsg], None]:
-    """A callback for dbt's events that moves the progress display."""
+def _reporter(advance: Callable[[int, str, int], None], interrupted: Sequence[float]) -> Callable[[EventMsg], None]:
+    """A callback for dbt's events that moves the progress display, and repeats an interrupt that was swallowed."""
     total = done = 0
 
     def report(event: EventMsg) -> None:
         nonlocal total, done
         name = event.info.name
+        if name == "NodeStart" and interrupted and time.monotonic() - interrupted[-1] > SWALLOWED_SECONDS:
+            interrupt_main()
         if name == "ConcurrencyLine":
             total = int(event.data.node_count)
         elif name == "NodeFinished":

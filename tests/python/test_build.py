@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import yaml
 from dbt.cli.main import dbtRunner
+from dbt_common.events.base_types import EventMsg
 from lake import Lake
 
 from ingest.errors import LevainError
 from ingest.settings import PROJECT_ROOT
-from levain import ledger
+from levain import interrupts, ledger
 from levain.bronze import Judged, unread_from
 from levain.duckdb_plugin import release
-from levain.warehouse import build, reader
+from levain.warehouse import _reporter, build, reader
 
 RECEIVED = "2026-11-20T10:00:00Z"
 SALES = ("--select", "+extra_sales")
@@ -252,6 +256,19 @@ def test_a_word_that_matches_nothing_is_an_error(project: Project, arguments: li
 def test_levain_says_what_is_not_selected(project: Project, select: str, words: str) -> None:
     with pytest.raises(LevainError, match=re.escape(words)):
         build(project.lake.settings, select=select)
+
+
+def test_an_interrupt_that_a_library_swallowed_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("levain.warehouse.SWALLOWED_SECONDS", 0.0)
+    node = cast(EventMsg, SimpleNamespace(info=SimpleNamespace(name="NodeStart"), data=None))
+    with interrupts.noted() as seen:
+        report = _reporter(lambda *_: None, seen)
+        report(node)
+        with contextlib.suppress(KeyboardInterrupt):  # as a bare `except:` does
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            report(node)
+    assert len(seen) == 2
 
 
 def test_a_disk_that_is_full_is_an_error_and_the_file_stays_whole(tmp_path: Path) -> None:

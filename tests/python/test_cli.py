@@ -146,7 +146,10 @@ def test_a_second_demo_says_that_it_sent_the_same_events(home: Path) -> None:
     assert sum(line["verdicts"]["accepted"] for line in again) == 0
 
 
-def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("signals", "code"), [([signal.SIGINT, signal.SIGINT], 130), ([signal.SIGTERM], 143)], ids=["Ctrl-C twice", "TERM"]
+)
+def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path, signals: list[signal.Signals], code: int) -> None:
     home = tmp_path / "home"
     with subprocess.Popen(
         command("demo"),
@@ -160,10 +163,16 @@ def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path) -> None:
         while not (home / "run" / "worker.json").exists():
             assert time.monotonic() < deadline and demo.poll() is None
             time.sleep(0.1)
-        demo.send_signal(signal.SIGINT)
-        said, _ = demo.communicate(timeout=90)
-    assert demo.returncode not in (0, None), said
-    assert "Traceback" not in said
+        said = ""
+        assert demo.stdout is not None
+        for number in signals:
+            demo.send_signal(number)
+            while "Interrupted: stopping" not in said:
+                said += demo.stdout.readline()
+        said += demo.communicate(timeout=90)[0]
+    assert demo.returncode == code, said
+    assert "Traceback" not in said and "worker    stopped" in said and "broker    stopped" in said
+    assert said.count("Still stopping") == len(signals) - 1
     assert living(home) == []
 
 
@@ -198,6 +207,36 @@ def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     assert ran.returncode == 1
     assert "LEVAIN_BROKER_PORT" in ran.stderr and "LEVAIN_CATALOG_TYPE" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["show"], ["ledger"], ["doctor"], ["down"], ["build"], ["maintain", "--dry-run"], ["recover", "--dry-run"]),
+        *(["query", "select 1"], ["docs", "--no-serve"], ["clean", "--yes"]),
+    ],
+    ids=" ".join,
+)
+def test_who_only_reads_makes_no_home(tmp_path: Path, arguments: list[str]) -> None:
+    levain(tmp_path / "mistyped", *arguments)
+    assert not (tmp_path / "mistyped").exists()
+
+
+def test_odd_surroundings_are_said(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    cases = [
+        (levain(tmp_path, "query", "select 'é'", **ascii_only), "Argument 2 is not text in ascii"),
+        (levain(tmp_path / "é", "show", **ascii_only), "LEVAIN_HOME is not text in ascii"),
+        (levain(tmp_path / os.fsdecode(b"\xff"), "show"), "LEVAIN_HOME is not text in utf-8"),
+        (levain(tmp_path / "loop", "show"), "LEVAIN_HOME: this path leads nowhere"),
+    ]
+    gone = f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && {command('doctor')[0]} doctor"
+    shell = subprocess.run(
+        ["bash", "-c", gone], env=environment(tmp_path, {}), capture_output=True, text=True, check=False
+    )
+    for ran, words in [*cases, (shell, "The current folder was removed")]:
+        assert ran.returncode == 1 and words in ran.stderr and len(ran.stderr.splitlines()) == 2, ran.stderr
 
 
 @pytest.mark.parametrize("arguments", [["up"], ["init"], ["build"], ["produce"]])
@@ -278,6 +317,39 @@ def test_show_counts_each_layer(home: Path) -> None:
         assert name in shown
     assert "Messages by verdict" in shown and "Freshness" in shown
     assert "int_" not in shown
+
+
+def test_an_interrupted_build_is_followed_by_a_whole_one(home: Path) -> None:
+    with subprocess.Popen(
+        command("build", "--full-refresh"),
+        env=environment(home, {}),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as build:
+        deadline = time.monotonic() + 60
+        while not (home / "run" / "build.lock").read_text():
+            assert time.monotonic() < deadline and build.poll() is None
+            time.sleep(0.1)
+        time.sleep(2)
+        build.send_signal(signal.SIGINT)
+        _, said = build.communicate(timeout=90)
+    assert build.returncode == 130, said
+    assert said == "The build was interrupted: the next one builds what it did not finish.\n"
+    assert levain(home, "build").returncode == 0
+    ran = levain(home, "ledger")
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_lost_tables_are_said_by_whoever_reads_or_builds(home: Path) -> None:
+    (home / "levain.duckdb").rename(home / "aside")
+    for arguments in (["query", "select 1"], ["show"], ["ledger"], ["docs", "--no-serve"]):
+        ran = levain(home, *arguments)
+        assert ran.returncode == 1 and "levain.duckdb is lost" in ran.stderr.splitlines()[0], arguments
+    assert "levain.duckdb is lost" in levain(home, "doctor").stdout
+    ran = levain(home, "build")
+    assert ran.returncode == 0 and "levain.duckdb is lost: it is rebuilt from Bronze" in ran.stderr
+    (home / "aside").replace(home / "levain.duckdb")
 
 
 def test_a_second_build_says_who_builds(home: Path) -> None:

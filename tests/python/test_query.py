@@ -52,6 +52,24 @@ def printed(lake: Lake, capsys: pytest.CaptureFixture[str]) -> Printed:
     return run
 
 
+def test_a_table_is_printed_whole_however_wide(printed: Printed) -> None:
+    long = "x" * 12_000
+    head, row = printed(f"select 'é日' as short, '{long}' as long, 1234567 as number, -0.5 as part").splitlines()
+    assert row == f" é日    {long}  1,234,567  -0.5"
+    assert head == f" short  {'long':<12000}     number  part"
+    columns = ", ".join(f"123456789012.25::decimal(20, 2) as c{number}" for number in range(900))
+    assert printed(f"select {columns}").splitlines()[1].split() == ["123,456,789,012.25"] * 900
+
+
+def test_many_rows_come_as_csv_and_json_and_are_refused_as_a_table(printed: Printed) -> None:
+    sql = "select range as n from range(100_001)"
+    with pytest.raises(LevainError, match=r"more than 100,000 rows.*\n.*limit.*csv"):
+        printed(sql)
+    assert printed(sql, "csv") == "n\n" + "".join(f"{n}\n" for n in range(100_001))
+    assert json.loads(printed(sql, "json")) == [{"n": n} for n in range(100_001)]
+    assert len(printed(f"{sql} limit 100_000").splitlines()) == 100_001
+
+
 EXACT = {
     "12345678901234567.891::decimal(38,3)": Decimal("12345678901234567.891"),
     "-0.10::decimal(12,2)": Decimal("-0.10"),
@@ -124,7 +142,7 @@ def test_a_table_shows_values_as_data(printed: Printed) -> None:
     assert row.strip() == r"sku:key:1 [red]x\x1b[31m\n\u202e\x9b"
     assert rest == []
     exact = printed("select 12345678901234567.891::decimal(38,3) as d, null as n, true as t, [1.50] as l").splitlines()
-    assert exact[1].split() == ["12345678901234567.891", "true", "[1.50]"]
+    assert exact[1].split() == ["12,345,678,901,234,567.891", "true", "[1.50]"]
 
 
 def test_json_refuses_two_columns_of_one_name(printed: Printed) -> None:

@@ -1,0 +1,74 @@
+"""Interrupts: Ctrl-C, and what a closed terminal, `timeout` or a service manager sends."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import current_thread, main_thread
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_received: list[int] = []
+
+
+def take() -> None:
+    """Let SIGTERM and SIGHUP end this process as Ctrl-C does, by KeyboardInterrupt, so that it stops what it started.
+
+    A signal that is ignored, as SIGHUP below `nohup`, stays so.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
+
+
+def exit_code() -> int:
+    """Of an interrupted command: 128 and the number of the signal that came first; 130 after Ctrl-C."""
+    return 128 + (_received[0] if _received else signal.SIGINT)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _received.append(number)
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def noted() -> Iterator[list[float]]:
+    """When interrupts arrived in the block (`time.monotonic`), even those that a library swallows."""
+    seen: list[float] = []
+    with _handled(lambda: seen.append(time.monotonic()), goes_on=True):
+        yield seen
+
+
+@contextmanager
+def held(answer: Callable[[], None]) -> Iterator[None]:
+    """Let no interrupt end the block, which leaves nothing running; each is answered."""
+    with _handled(answer, goes_on=False):
+        yield
+
+
+@contextmanager
+def _handled(do: Callable[[], None], goes_on: bool) -> Iterator[None]:
+    """Do something at each interrupt in the block, before or instead of what is done at it outside.
+
+    Only the main thread is interrupted: in another one nothing is changed.
+    """
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = {number: found for number in _SIGNALS if callable(found := signal.getsignal(number))}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        do()
+        if goes_on:
+            before[signal.Signals(number)](number, frame)
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
