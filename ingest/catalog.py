@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.rest import RestCatalog
-from pyiceberg.exceptions import NoSuchTableError, NotInstalledError, TableAlreadyExistsError
+from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
+from pyiceberg.exceptions import NoSuchTableError, NotInstalledError, TableAlreadyExistsError, ValidationError
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
@@ -28,6 +29,7 @@ from pyiceberg.types import (
 )
 from requests import PreparedRequest, Response, Session
 from requests.adapters import HTTPAdapter
+from sqlalchemy import select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -316,6 +318,10 @@ class _Limited(HTTPAdapter):
         return super().send(request, *arguments, **options)
 
 
+DAMAGED = (ValidationError, UnicodeDecodeError)
+"""What PyIceberg raises for a metadata file that is not what Iceberg's specification says."""
+
+
 @contextmanager
 def _asking(catalog: Catalog, name: str) -> Iterator[None]:
     """Say of a table what the errors of many libraries mean: storage, or else the catalog."""
@@ -323,6 +329,12 @@ def _asking(catalog: Catalog, name: str) -> Iterator[None]:
         yield
     except NoSuchTableError:
         raise
+    except DAMAGED as error:
+        raise LevainError(
+            f"The metadata file of {NAMESPACE}.{name} is damaged: {_pointer(catalog, name)}",
+            "Restore it from a backup. Without one, `levain recover` points the catalog to the newest version that can "
+            "be read; what was landed after that lands again as far as Kafka has it.",
+        ) from error
     except FileNotFoundError as error:
         raise LevainError(
             f"The table {NAMESPACE}.{name} cannot be read: {first_line(error)}",
@@ -340,6 +352,19 @@ def _asking(catalog: Catalog, name: str) -> Iterator[None]:
             f"The catalog does not give {NAMESPACE}.{name}: {first_line(error)}",
             "Check that the catalog is running, what its credentials may do, and that the metadata file is whole.",
         ) from error
+
+
+def _pointer(catalog: Catalog, name: str) -> str:
+    """The metadata file that the catalog has for a Bronze table; empty where only a server knows."""
+    if not isinstance(catalog, SqlCatalog):
+        return ""
+    rows = select(IcebergTables.metadata_location).where(
+        IcebergTables.catalog_name == catalog.name,
+        IcebergTables.table_namespace == NAMESPACE,
+        IcebergTables.table_name == name,
+    )
+    with catalog.engine.connect() as connection:
+        return connection.scalar(rows) or ""
 
 
 def _sql_uri(settings: Settings) -> str:

@@ -17,16 +17,20 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 from pyiceberg.catalog import Catalog
 from pyiceberg.io import FileIO, load_file_io
 from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.manifest import DataFile, ManifestEntry, ManifestFile
 from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.utils.concurrent import ExecutorFactory
 
 from ingest.catalog import NAMESPACE, NEXT_OFFSET, bronze_names, full_name, load_bronze, storage_properties
 from ingest.errors import LevainError, first_line
@@ -113,11 +117,20 @@ class Lake:
 
     Args:
         settings: say where it is.
+
+    Raises:
+        LevainError: it is on a kind of storage that is not known.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.root = settings.lake.rstrip("/")
-        self.files, self._base = filesystem(load_file_io(storage_properties(settings), self.root), self.root)
+        try:
+            self.files, self._base = filesystem(load_file_io(storage_properties(settings), self.root), self.root)
+        except ValueError as error:
+            raise LevainError(
+                f"LEVAIN_CATALOG_WAREHOUSE: {self.root} is no place for a lake: {first_line(error)}.",
+                "Write a path, or an address such as s3://bucket/folder.",
+            ) from error
 
     def tables(self, namespace: str | None = None) -> Iterator[Found]:
         """Every table below a namespace's folder, or below all of them; those that never held anything are left out.
@@ -355,6 +368,62 @@ def read(files: FileSystem, path: str) -> Version | None:
     if not isinstance(document, dict) or "table-uuid" not in document:
         return None
     return Version(path, number(path), document)
+
+
+def manifests(table: Table, snapshot: Snapshot | None) -> list[ManifestFile]:
+    """The manifests of a snapshot; none of no snapshot.
+
+    Raises:
+        LevainError: their list is missing or damaged.
+    """
+    if snapshot is None:
+        return []
+    with _reading(table, snapshot.manifest_list):
+        return snapshot.manifests(table.io)
+
+
+def entries(table: Table, manifest: ManifestFile) -> list[ManifestEntry]:
+    """What is live in a manifest.
+
+    Raises:
+        LevainError: it is missing or damaged.
+    """
+    with _reading(table, manifest.manifest_path):
+        length = len(table.io.new_input(manifest.manifest_path))
+        if length != manifest.manifest_length:  # the decoder would read on in memory that is not its own
+            raise ValueError(f"it has {length:,} of {manifest.manifest_length:,} bytes")
+        return manifest.fetch_manifest_entry(table.io)
+
+
+def data_files(table: Table) -> list[DataFile]:
+    """The data files of the table's current snapshot.
+
+    Raises:
+        LevainError: a file that names them is missing or damaged.
+    """
+    read = partial(entries, table)
+    found = ExecutorFactory.get_or_create().map(read, manifests(table, table.current_snapshot()))
+    return [entry.data_file for live in found for entry in live]
+
+
+@contextmanager
+def _reading(table: Table, path: str) -> Iterator[None]:
+    """Name the file that cannot be read; storage that does not answer is another matter."""
+    try:
+        yield
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):
+            raise
+        raise _damaged(table, path, "it is missing") from error
+    except Exception as error:  # the decoder meets garbage by errors of many kinds
+        raise _damaged(table, path, first_line(error)) from error
+
+
+def _damaged(table: Table, path: str, why: str) -> LevainError:
+    return LevainError(
+        f"{path_of(path)}, a file of {full_name(table)}, cannot be read: {why}.",
+        "Restore it from a backup; docs/troubleshooting.md says what to do without one.",
+    )
 
 
 def number(path: str) -> int:

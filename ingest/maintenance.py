@@ -175,7 +175,7 @@ ReadManifest = Callable[[ManifestFile], list[ManifestEntry]]
 
 def reader(table: Table) -> ReadManifest:
     """Reads what is live in a manifest, each once: manifests never change, and to decode one takes 3 ms."""
-    return cache(lambda manifest: manifest.fetch_manifest_entry(table.io))
+    return cache(partial(lake.entries, table))
 
 
 def plan(table: Table, file_bytes: int, now: datetime, read: ReadManifest) -> list[list[DataFile]]:
@@ -229,8 +229,7 @@ def _live(table: Table, manifests: Sequence[ManifestFile], read: ReadManifest) -
 
 def _head_manifests(table: Table) -> list[ManifestFile]:
     """The manifests of the current snapshot."""
-    head = table.current_snapshot()
-    return head.manifests(table.io) if head else []
+    return lake.manifests(table, table.current_snapshot())
 
 
 def _rewrite(table: Table, files: Sequence[DataFile]) -> DataFile:
@@ -452,18 +451,18 @@ def remove_orphans(table: Table, settings: Settings, done: Done, *, now: datetim
 
 def _reachable(table: Table) -> set[str]:
     """Paths of all files that the table's metadata and the snapshots in them lead to."""
-    metadata, io = table.metadata, table.io
+    metadata = table.metadata
     found = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
     found |= {file.statistics_path for file in (*metadata.statistics, *metadata.partition_statistics)}
     seen: set[str] = set()
     for snapshot in metadata.snapshots:
         found.add(snapshot.manifest_list)
-        for manifest in snapshot.manifests(io):
+        for manifest in lake.manifests(table, snapshot):
             if manifest.manifest_path in seen:
                 continue
             seen.add(manifest.manifest_path)
-            # Entries of files that were deleted are discarded: an older snapshot that needs them has its own.
-            found |= {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(io, discard_deleted=True)}
+            # Entries of files that were deleted are left out: an older snapshot that needs them has its own.
+            found |= {entry.data_file.file_path for entry in lake.entries(table, manifest)}
     return {lake.path_of(location) for location in found | seen}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,9 @@ from ingest.errors import LevainError, first_line
 
 _PREFIX = "LEVAIN_"
 
+_SERVER = re.compile(r"([^\s:/\[\],]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})")
+_MEMORY = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?) ?((?P<unit>[KMGT])(?P<binary>i)?)?B")
+
 SPARK_VARIABLES = ("LEVAIN_SPARK_JARS", "LEVAIN_SPARK_MASTER")
 """Settings of the Spark target, which profiles/profiles.yml reads."""
 
@@ -25,7 +29,7 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 class Settings(BaseSettings):
     """Settings read from the environment; each field is `LEVAIN_<FIELD>`, and one that is empty is not set."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, extra="ignore", allow_inf_nan=False)
 
     home: Path = Field(PROJECT_ROOT / ".levain", description="where all state lives")
 
@@ -80,14 +84,14 @@ class Settings(BaseSettings):
     weather_timeout_seconds: float = Field(10.0, gt=0, description="of each try, to connect and to answer")
     weather_tries: int = Field(5, ge=1, description="of a request, before a poll has failed")
 
-    duckdb_memory_limit: str = Field(
-        "2GB", pattern=r"^[0-9]+(\.[0-9]+)? ?([KMGT]i?)?B$", description="of a build's engine; the rest goes to disk"
-    )
-    duckdb_threads: int = Field(2, ge=1)
+    duckdb_memory_limit: str = Field("2GB", description="of a build's engine; the rest goes to disk")
+    duckdb_threads: int = Field(2, ge=1, le=1024)
 
     maintain_every_commits: int = Field(100, ge=0, description="0: the worker leaves maintenance to `levain maintain`")
     maintain_file_bytes: int = Field(128 * 1024 * 1024, gt=0, description="size that compaction packs files up to")
-    maintain_keep_hours: int = Field(72, ge=1, description="how long files that were replaced can still be read")
+    maintain_keep_hours: int = Field(
+        72, ge=1, le=1_000_000, description="how long files that were replaced can still be read"
+    )
     maintain_keep_snapshots: int = Field(100, ge=20, description="the newest ones, whatever their age")
 
     @field_validator("home")
@@ -97,6 +101,26 @@ class Settings(BaseSettings):
         if odd:
             raise ValueError(f"a path with {' or '.join(map(repr, odd))} is one that DuckDB or dbt-duckdb cannot open")
         return home
+
+    @field_validator("kafka_bootstrap")
+    @classmethod
+    def _servers_have_ports(cls, servers: str) -> str:
+        for server in servers.split(",") if servers else []:
+            found = _SERVER.fullmatch(server.strip())
+            if found is None or not 1 <= int(found["port"]) <= 65535:
+                raise ValueError(f"`{server}` is not host:port, with a port from 1 to 65535")
+        return servers
+
+    @field_validator("duckdb_memory_limit")
+    @classmethod
+    def _memory_suffices(cls, limit: str) -> str:
+        found = _MEMORY.fullmatch(limit)
+        if found is None:
+            raise ValueError("write it as `2GB` or `512MiB`")
+        size = float(found["number"]) * (1024 if found["binary"] else 1000) ** " KMGT".index(found["unit"] or " ")
+        if not 64e6 <= size <= 1e15:
+            raise ValueError("it has to be from 64MB to 1000TB")
+        return limit
 
     @field_validator("home", "drops_dir")
     @classmethod
@@ -166,7 +190,8 @@ def load_settings() -> Settings:
         ) from error
     except ValidationError as error:
         wrong = "; ".join(
-            f"LEVAIN_{'_'.join(map(str, each['loc'])).upper()}: {each['msg'].removeprefix('Value error, ').rstrip('.')}"
+            f"LEVAIN_{str(each['loc'][0]).upper()}{''.join(f', {part}' for part in each['loc'][1:])}: "
+            f"{each['msg'].removeprefix('Value error, ').rstrip('.')}"
             for each in error.errors()
         )
         raise LevainError(

@@ -10,6 +10,7 @@ from pyiceberg.conversions import from_bytes
 from pyiceberg.table import Table
 from pyiceberg.types import TimestamptzType
 
+from ingest import lake
 from ingest.catalog import (
     BRONZE_SCHEMA,
     bronze_names,
@@ -18,7 +19,6 @@ from ingest.catalog import (
     open_catalog,
     storage_properties,
 )
-from ingest.lake import no_catalog_yet, refuse_unknown
 from ingest.settings import Settings
 
 EXTENSIONS = ("avro", "httpfs", "iceberg")
@@ -65,15 +65,21 @@ def prepare(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
 def load_tables(settings: Settings) -> list[Table]:
     """Every Bronze table, by name.
 
+    That its manifests are whole is seen before DuckDB reads them: its Iceberg reader ends the process over one that is
+    not.
+
     Raises:
-        LevainError: the catalog cannot be opened, a table's metadata cannot be read, or the lake holds tables that the
-            catalog should know.
+        LevainError: the catalog cannot be opened, a table's metadata or a manifest cannot be read, or the lake holds
+            tables that the catalog should know.
     """
-    if no_catalog_yet(settings):
+    if lake.no_catalog_yet(settings):
         return []
     catalog = open_catalog(settings)
-    refuse_unknown(catalog, settings)
-    return [load_bronze(catalog, name) for name in bronze_names(catalog)]
+    lake.refuse_unknown(catalog, settings)
+    tables = [load_bronze(catalog, name) for name in bronze_names(catalog)]
+    for table in tables:
+        lake.data_files(table)
+    return tables
 
 
 def bronze_tables(settings: Settings) -> list[tuple[str, str]]:
@@ -116,10 +122,10 @@ def unread_from(table: Table, judged: Judged) -> int | None:
         return 0
     field = BRONZE_SCHEMA.find_field("ingested_at").field_id
     earliest: list[int] = []
-    for manifest in snapshot.manifests(table.io):
+    for manifest in lake.manifests(table, snapshot):
         if (manifest.sequence_number or 0) <= judged.sequence_number:
             continue
-        for entry in manifest.fetch_manifest_entry(table.io):
+        for entry in lake.entries(table, manifest):
             if entry.file_sequence_number is None or entry.file_sequence_number > judged.sequence_number:
                 bound = (entry.data_file.lower_bounds or {}).get(field)
                 earliest.append(int(from_bytes(TimestamptzType(), bound)) if bound else 0)

@@ -91,10 +91,11 @@ def up() -> None:
 
 @app.command()
 def down() -> None:
-    """Stop the stack; leaves no process."""
+    """Stop the stack; exit code 1 if messages are lost."""
     from levain.stack import Stack
 
-    Stack(_settings()).down()
+    if not Stack(_settings()).down():
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -310,6 +311,7 @@ def main() -> None:
             errno.EROFS: "Set LEVAIN_HOME to a folder you may write.",
             errno.ENOTDIR: "Set LEVAIN_HOME to a folder.",
             errno.ENOENT: "Set LEVAIN_HOME to a folder that is there, or can be made.",
+            errno.EISDIR: "Remove or rename it: a file has to be there.",
             errno.EEXIST: "Remove or rename it: a folder has to be there.",
             errno.ENAMETOOLONG: "Set LEVAIN_HOME to a shorter path.",
             errno.ELOOP: "Set LEVAIN_HOME to a folder.",

@@ -25,13 +25,18 @@ def run(settings: Settings, *, events: int, seed: int, faults: str) -> None:
     What was started here is stopped again, whatever happens.
 
     Raises:
-        LevainError: one of the steps failed; see `Stack.up`, `samples.produce`, `warehouse.build`.
+        LevainError: another demo runs in this home, or one of the steps failed; see `Stack.up`, `samples.produce`,
+            `warehouse.build`.
     """
+    with processes.alone(settings.run_dir / "demo.lock", "demo", 0):
+        _run(settings, events, seed, faults)
+
+
+def _run(settings: Settings, events: int, seed: int, faults: str) -> None:
     from ingest.samples import produce
 
     began = time.monotonic()
     stack = Stack(settings)
-    ours = not stack.running
     pool = ThreadPoolExecutor(max_workers=1)
     try:
         stack.up(any_port=True, wait_for_worker=False)
@@ -51,13 +56,14 @@ def run(settings: Settings, *, events: int, seed: int, faults: str) -> None:
             if isinstance(sys.exception(), KeyboardInterrupt):
                 warn("Interrupted: stopping what was started.")
             pool.shutdown(wait=False, cancel_futures=True)
-            if ours:
+            if stack.started:
                 stack.down()
-    _next(settings, time.monotonic() - began, ours)
+    _next(settings, time.monotonic() - began, stack.started)
 
 
 def _wait_until_landed(settings: Settings, stack: Stack) -> None:
-    deadline = time.monotonic() + LANDING_SECONDS
+    patience = LANDING_SECONDS + settings.commit_every_seconds
+    deadline = time.monotonic() + patience
     with errors.status("Waiting until every message is in Bronze"):
         while missing := unlanded(settings):
             worker = processes.read(stack.worker_file)
@@ -69,9 +75,7 @@ def _wait_until_landed(settings: Settings, stack: Stack) -> None:
                     f"Whole log: {stack.worker_log}",
                 )
             if time.monotonic() > deadline:
-                raise LevainError(
-                    f"{left} messages did not land within {LANDING_SECONDS:.0f} s.", f"See {stack.worker_log}."
-                )
+                raise LevainError(f"{left} messages did not land within {patience:.0f} s.", f"See {stack.worker_log}.")
             time.sleep(0.2)
     say("landed", "every message is in Bronze")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
+from pyarrow.fs import FileType
 
 from ingest.errors import LevainError
 from ingest.settings import Settings
@@ -136,6 +137,15 @@ def _catalog(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", f"the catalog opens, and the metadata of {len(tables)} Bronze tables is there")
         yield from (Finding("warn", remark) for remark in remarks)
         for table in tables:
+            paths = [lake.path_of(file.file_path) for file in lake.data_files(table)]
+            files, _ = lake.filesystem(table.io, table.location())
+            missing = [info.path for info in files.get_file_info(paths) if info.type != FileType.File]
+            if missing:
+                yield Finding(
+                    "fail",
+                    f"{full_name(table)} lacks {len(missing)} of {len(paths)} data files, the first is {missing[0]}",
+                    "Restore them from a backup; docs/troubleshooting.md says what to do without one.",
+                )
             if not in_order(table.metadata):
                 yield Finding(
                     "warn",

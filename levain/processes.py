@@ -6,16 +6,21 @@ operating system tells it, and a process counts as ours only if both agree.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from ingest.errors import LevainError
 
 _PROC = Path("/proc")
 
@@ -73,6 +78,40 @@ def read(path: Path) -> PidFile | None:
         return PidFile(path, int(facts["pid"]), str(facts.get("started", "")), facts)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+
+
+@contextmanager
+def alone(path: Path, what: str, patience: float) -> Iterator[None]:
+    """Be the only process that does something, by a lock on a file that also says who has it.
+
+    Args:
+        path: the file.
+        what: is done, for the error: "build".
+        patience: how long to wait for one that is about to end, in seconds.
+
+    Raises:
+        LevainError: another process does it; says which, and since when.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    file.seek(0)
+                    raise LevainError(
+                        f"Another {what} is running: {file.read().strip() or 'it has just begun'}.",
+                        "Run this again when it has ended.",
+                    ) from None
+                time.sleep(0.2)
+        file.truncate(0)
+        file.write(f"pid {os.getpid()}, since {datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}")
+        file.flush()
+        yield
+        file.truncate(0)
 
 
 def start(
@@ -167,7 +206,7 @@ def listener(port: int) -> str:
                 inodes.add(f"socket:[{fields[9]}]")
     for process in _PROC.glob("[0-9]*") if inodes else ():
         try:
-            if any(str(fd.readlink()) in inodes for fd in (process / "fd").iterdir()):
+            if not inodes.isdisjoint(_open_files(process)):
                 name = (process / "comm").read_text().strip()
                 of = re.search(rb"(?:^|\0)LEVAIN_HOME=([^\0]*)", (process / "environ").read_bytes())
                 whose = f", of the Levain in {os.fsdecode(of[1])}" if of else ""
@@ -175,6 +214,13 @@ def listener(port: int) -> str:
         except OSError:  # it ended, or it is another user's
             continue
     return "" if _PROC.exists() else _lsof(port)
+
+
+def _open_files(process: Path) -> Iterator[str]:
+    """What the file descriptors of a process lead to; of those that are closed meanwhile nothing."""
+    for descriptor in (process / "fd").iterdir():
+        with suppress(FileNotFoundError):
+            yield str(descriptor.readlink())
 
 
 _children: dict[int, subprocess.Popen[bytes]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from pyarrow.fs import FileType
@@ -11,7 +11,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError, TableAlreadyExistsError
 from pyiceberg.table import StaticTable, Table
 
-from ingest.catalog import NAMESPACE, open_catalog
+from ingest.catalog import DAMAGED, NAMESPACE, bronze_names, load_bronze, open_catalog
 from ingest.errors import LevainError, first_line
 from ingest.lake import Found, Lake, branches, history, number, path_of
 from ingest.settings import Settings
@@ -71,6 +71,8 @@ def run(settings: Settings, locations: Sequence[str] = (), *, dry_run: bool) -> 
             steps.append(step)
         except LevainError as error:
             refused.append(str(error))
+    if not locations:
+        refused += _unreadable(catalog, known=by_name)
     show_table(
         "What would be done" if dry_run else "",
         ["table", "rows", "version", "last commit (UTC)", "what"],
@@ -85,6 +87,16 @@ def run(settings: Settings, locations: Sequence[str] = (), *, dry_run: bool) -> 
         say("recover", f"no table with data lies in {settings.lake}")
 
 
+def _unreadable(catalog: Catalog, known: Collection[str]) -> Iterator[str]:
+    """What the catalog knows and cannot give, where the lake has no version of it that could be taken instead."""
+    for name in bronze_names(catalog):
+        if f"{NAMESPACE}.{name}" not in known:
+            try:
+                load_bronze(catalog, name)
+            except LevainError as error:
+                yield f"{error.message}. The lake has no other version of it that holds anything."
+
+
 def _step(lake: Lake, catalog: Catalog, name: str, tables: list[Found]) -> Step:
     """What is to become of the tables of one name.
 
@@ -97,7 +109,7 @@ def _step(lake: Lake, catalog: Catalog, name: str, tables: list[Found]) -> Step:
         known = catalog.load_table(name)
     except (NoSuchTableError, NoSuchNamespaceError):
         pass
-    except FileNotFoundError:  # the lake is older than the catalog
+    except (FileNotFoundError, *DAMAGED):  # the lake is older than the catalog, or the newest version damaged
         gone = True
     if known:
         for each in tables:

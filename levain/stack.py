@@ -18,7 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ingest.contracts import load_contracts
@@ -62,6 +62,8 @@ class Stack:
         self.worker_file = self.run / "worker.json"
         self.broker_log = self.run / "broker.log"
         self.worker_log = self.run / "worker.log"
+        self.started = False
+        """A process was started by this object."""
 
     @property
     def running(self) -> bool:
@@ -88,31 +90,32 @@ class Stack:
         if wait_for_worker:
             self.wait_for_worker()
 
-    def down(self) -> None:
-        """Stop every process of the stack and wait until it has ended."""
+    def down(self) -> bool:
+        """Stop every process of the stack and wait until it has ended.
+
+        Returns:
+            False if messages went with the embedded broker that have not landed, or may have.
+        """
         if not self.run.exists():
             say("stack", "is not running")
-            return
+            return True
         with self._lock():
             worker, broker = self._living(self.worker_file, "worker"), self._living(self.broker_file, "broker")
             if not worker and not broker:
                 say("stack", "is not running")
-                return
-            if broker:
-                try:
-                    self._land_the_rest()
-                except LevainError as error:
-                    warn(
-                        "Whether every message has landed in Bronze cannot be told, and they go with the broker: "
-                        f"{error}"
-                    )
-            # The worker first: what it has in hand it can still read again.
-            for name, process in (("worker", worker), ("broker", broker)):
-                if process is None:
-                    continue
-                with errors.status(f"Stopping the {name}"):
-                    gentle = processes.stop(process, STOP_SECONDS)
-                say(name, "stopped" if gentle else f"killed: it did not end within {STOP_SECONDS:.0f} s")
+                return True
+            if broker and worker:
+                self._land_the_rest(worker)
+            self._stop("worker", worker)  # lands what it has in hand
+            whole = self._nothing_is_lost() if broker else True
+            self._stop("broker", broker)
+            return whole
+
+    def _stop(self, name: str, process: PidFile | None) -> None:
+        if process is not None:
+            with errors.status(f"Stopping the {name}"):
+                gentle = processes.stop(process, STOP_SECONDS)
+            say(name, "stopped" if gentle else f"killed: it did not end within {STOP_SECONDS:.0f} s")
 
     def wait_for_worker(self) -> None:
         """Wait until the worker has been given its partitions.
@@ -162,6 +165,7 @@ class Stack:
         port = self._port(any_port)
         alias = self._next_alias()
         address = f"tcp://{_HOST}:{port}"
+        self.started = True
         broker = processes.start(
             [
                 *(broker_binary(), "broker", "--cluster-id", alias, "--storage-engine", "memory://levain/"),
@@ -206,6 +210,7 @@ class Stack:
             self._stop_worker("There are other contracts than when it started", STOP_SECONDS)
             worker = None
         if worker is None:
+            self.started = True
             processes.start(
                 [sys.executable, "-m", "faust", "-A", "ingest.app", "worker", "-l", "info", "--without-web"],
                 pid_file=self.worker_file,
@@ -336,25 +341,30 @@ class Stack:
         processes.write_durably(counter, str(alias))
         return f"embedded-{alias}"
 
-    def _land_the_rest(self) -> None:
-        """Let the worker land what it has not, and say what goes with the embedded broker if it does not.
-
-        Raises:
-            LevainError: Kafka or the catalog does not tell.
-        """
-        embedded = self.settings.model_copy(update={"kafka_bootstrap": ""})  # it may name another one by now
+    def _land_the_rest(self, worker: PidFile) -> None:
+        """Let the worker land what it has not."""
         deadline = time.monotonic() + LANDING_SECONDS
-        with errors.status("Letting the worker land the last messages"):
-            while missing := sum(unlanded(embedded).values()):
-                worker = processes.read(self.worker_file)
-                if worker is None or not worker.alive or time.monotonic() > deadline:
-                    break
+        with errors.status("Letting the worker land the last messages"), suppress(LevainError):
+            while worker.alive and time.monotonic() < deadline and self._missing():
                 time.sleep(0.25)
+
+    def _nothing_is_lost(self) -> bool:
+        """Whether Bronze has all that the embedded broker has, which is about to go; if not, it is said."""
+        try:
+            missing = self._missing()
+        except LevainError as error:
+            warn(f"Whether every message has landed in Bronze cannot be told, and they go with the broker: {error}")
+            return False
         if missing:
             warn(
                 f"{missing} messages have not landed in Bronze and are lost: the embedded broker keeps them in memory "
                 f"only. Last lines of {self.worker_log}:\n{processes.last_lines(self.worker_log)}"
             )
+        return not missing
+
+    def _missing(self) -> int:
+        """How many messages the embedded broker has that Bronze has not; the settings may name another by now."""
+        return sum(unlanded(self.settings.model_copy(update={"kafka_bootstrap": ""})).values())
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -425,10 +435,21 @@ def clean(settings: Settings, *, yes: bool) -> None:
     """Remove what Levain has written into its home; nothing else in that folder is touched.
 
     Raises:
-        LevainError: the stack is running, the lake holds tables of others, or there is nobody to ask.
+        LevainError: the stack or a build is running, the lake holds tables of others, or there is nobody to ask.
     """
-    if Stack(settings).running:
-        raise LevainError("The stack is running.", "Stop it with `levain down` first.")
+    from levain.warehouse import build_lock
+
+    stack = Stack(settings)
+    with ExitStack() as locks:
+        if settings.run_dir.exists():
+            locks.enter_context(stack._lock())
+            locks.enter_context(build_lock(settings))
+        if stack.running:
+            raise LevainError("The stack is running.", "Stop it with `levain down` first.")
+        _clean(settings, yes=yes)
+
+
+def _clean(settings: Settings, *, yes: bool) -> None:
     own_tables = settings.has_own_catalog and not settings.catalog_warehouse
     names = ["levain.duckdb", "levain.duckdb.wal", "target", "run", "truth"]
     if own_tables:

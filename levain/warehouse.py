@@ -7,7 +7,6 @@ of the file meanwhile; that is told as what it is.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -16,7 +15,7 @@ import time
 from _thread import interrupt_main
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ import duckdb
 from ingest.contracts import load_contracts
 from ingest.errors import LevainError
 from ingest.settings import PROJECT_ROOT, Settings
-from levain import interrupts
+from levain import interrupts, processes
 from levain.codegen import generate
 from levain.terminal import errors, progress, say, show_table, warn
 
@@ -185,34 +184,13 @@ def _check_file(settings: Settings) -> None:
         )
 
 
-@contextmanager
-def build_lock(settings: Settings) -> Iterator[None]:
+def build_lock(settings: Settings) -> AbstractContextManager[None]:
     """Hold the build lock; waits a little for a build that is about to end.
 
     Raises:
         LevainError: another build holds it; says which process, and since when.
     """
-    path = settings.run_dir / "build.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    file.seek(0)
-                    raise LevainError(
-                        f"Another build is running: {file.read().strip() or 'it has just begun'}.",
-                        "Run this again when it has ended.",
-                    ) from None
-                time.sleep(0.2)
-        file.truncate(0)
-        file.write(f"pid {os.getpid()}, since {datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}")
-        file.flush()
-        yield
-        file.truncate(0)
+    return processes.alone(settings.run_dir / "build.lock", "build", LOCK_SECONDS)
 
 
 def check_bronze(settings: Settings) -> list[tuple[str, str]]:
@@ -253,10 +231,7 @@ def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         except duckdb.Error as error:
             lock = locked(str(error), path)
             if lock is None:
-                raise LevainError(
-                    f"{path} cannot be read: {one_line(error)}",
-                    f"Restore it from a backup. Without one, move it away and run `levain build`: {_REBUILT}.",
-                ) from error
+                raise _unreadable(path, one_line(error)) from error
             if time.monotonic() > deadline:
                 raise lock from error
             time.sleep(0.2)
@@ -569,6 +544,7 @@ def _raise_if_failed(settings: Settings, outcome: dbtRunnerResult) -> None:
             locked(text, settings.duckdb_file)
             or refused(text)
             or _disk_full(text, settings)
+            or _damaged(text, settings)
             or LevainError(f"dbt stopped: {text.strip()}", f"Whole log: {log}")
         )
     if outcome.success:
@@ -579,7 +555,7 @@ def _raise_if_failed(settings: Settings, outcome: dbtRunnerResult) -> None:
         if str(each.status) not in _FAILED:
             continue
         text = str(each.message or each.status).strip()
-        known = locked(text, settings.duckdb_file) or _disk_full(text, settings)
+        known = locked(text, settings.duckdb_file) or _disk_full(text, settings) or _damaged(text, settings)
         if known is not None:
             raise known
         lines = "\n".join(f"    {line}" for line in text.splitlines()[:12])
@@ -602,6 +578,20 @@ def _disk_full(text: str, settings: Settings) -> LevainError | None:
                 "Free some space, then build again: what did not finish is read again.",
             )
     return None
+
+
+def _damaged(text: str, settings: Settings) -> LevainError | None:
+    """DuckDB's message that its file is damaged, in our words; None if the text is no such message."""
+    if "Corrupt database file" not in text and "not a valid DuckDB database file" not in text:
+        return None
+    return _unreadable(settings.duckdb_file, " ".join(text.split()))
+
+
+def _unreadable(path: Path, why: str) -> LevainError:
+    return LevainError(
+        f"{path} cannot be read: {why}",
+        f"Restore it from a backup. Without one, move it away and run `levain build`: {_REBUILT}.",
+    )
 
 
 def _moment(value: datetime | None) -> str:

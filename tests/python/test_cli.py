@@ -352,14 +352,15 @@ def test_lost_tables_are_said_by_whoever_reads_or_builds(home: Path) -> None:
     (home / "aside").replace(home / "levain.duckdb")
 
 
-def test_a_second_build_says_who_builds(home: Path) -> None:
-    with (home / "run" / "build.lock").open("w") as lock:
+@pytest.mark.parametrize("command", ["build", "demo"])
+def test_a_second_build_or_demo_says_who_runs_the_first(home: Path, command: str) -> None:
+    with (home / "run" / f"{command}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write("pid 4711, since noon")
         lock.flush()
-        ran = levain(home, "build")
+        ran = levain(home, command)
     assert ran.returncode == 1
-    assert "Another build is running: pid 4711, since noon" in ran.stderr
+    assert f"Another {command} is running: pid 4711, since noon" in ran.stderr
 
 
 def test_readers_and_writers_of_a_locked_file_say_who_has_it(home: Path) -> None:

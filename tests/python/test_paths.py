@@ -11,6 +11,7 @@ import pytest
 from lake import Lake
 from test_cli import levain
 
+import ingest.lake
 from ingest.errors import LevainError
 from ingest.settings import PROJECT_ROOT, SPARK_VARIABLES, Settings, load_settings
 from levain.bronze import bronze_tables
@@ -47,6 +48,38 @@ def test_a_home_that_is_too_long_or_no_folder_is_said(tmp_path: Path) -> None:
         ran = levain(home, "up")
         assert ran.returncode == 1
         assert len(ran.stderr.splitlines()) == 2 and "Traceback" not in ran.stderr, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("KAFKA_BOOTSTRAP", "127.0.0.1:99999", "`127.0.0.1:99999` is not host:port"),
+        ("KAFKA_BOOTSTRAP", "http://127.0.0.1:9092", "`http://127.0.0.1:9092` is not host:port"),
+        ("KAFKA_BOOTSTRAP", "one:9092,", "`` is not host:port"),
+        ("KAFKA_BOOTSTRAP", "one:9092, [::1]:9092", ""),
+        ("DUCKDB_MEMORY_LIMIT", "0B", "from 64MB to 1000TB"),
+        ("DUCKDB_MEMORY_LIMIT", "999999999TB", "from 64MB to 1000TB"),
+        ("DUCKDB_MEMORY_LIMIT", "much", "write it as"),
+        ("DUCKDB_MEMORY_LIMIT", "1.5GiB", ""),
+        ("DUCKDB_THREADS", "1000000", "less than or equal to 1024"),
+        ("MAINTAIN_KEEP_HOURS", "99999999999", "less than or equal to 1000000"),
+        ("COMMIT_EVERY_SECONDS", "inf", "finite number"),
+        ("CATALOG_PROPERTIES", '{"a": 1}', "LEVAIN_CATALOG_PROPERTIES, a: "),
+    ],
+)
+def test_a_value_out_of_range_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str) -> None:
+    monkeypatch.setenv(f"LEVAIN_{name}", value)
+    if not says:
+        load_settings()
+        return
+    with pytest.raises(LevainError) as error:
+        load_settings()
+    assert f"LEVAIN_{name}" in error.value.message and says in error.value.message
+
+
+def test_a_lake_on_a_storage_of_no_known_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LevainError, match="LEVAIN_CATALOG_WAREHOUSE: ftp://host/lake is no place for a lake"):
+        ingest.lake.Lake(Settings(home=tmp_path, catalog_warehouse="ftp://host/lake"))
 
 
 def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from ingest.publish import Publisher
 from ingest.settings import Settings
 from levain import processes
 from levain.stack import Stack, clean, init, unlanded
-from levain.warehouse import bronze_rows
+from levain.warehouse import bronze_rows, build_lock
 
 TOPIC = "sales-events"
 
@@ -81,14 +82,26 @@ def test_up_again_changes_nothing_and_down_leaves_no_process(stack: Stack) -> No
     stack.up()
     first = pids(stack)
     assert all(map(processes.started, first))
-    stack.up()
-    assert pids(stack) == first
+    other = Stack(stack.settings)
+    other.up()
+    assert pids(stack) == first and stack.started and not other.started
     publish(stack.settings, 500)
-    stack.down()  # at once: what only the broker has must land before it goes
+    assert stack.down()  # at once: what only the broker has must land before it goes
     assert landed(stack.settings) == 500
     assert not any(map(processes.started, first))
     assert not stack.broker_file.exists() and not stack.worker_file.exists()
     stack.down()
+
+
+def test_what_a_worker_has_in_hand_lands_when_it_is_stopped(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("levain.stack.LANDING_SECONDS", 1.0)
+    monkeypatch.setenv("LEVAIN_COMMIT_EVERY_SECONDS", "600")
+    stack.up()
+    publish(stack.settings, 50)
+    assert stack.down() and landed(stack.settings) == 50
+    assert "lost" not in capsys.readouterr().err
 
 
 def test_killed_processes_are_said_and_mended(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,6 +170,31 @@ def test_a_taken_port_is_named_with_who_has_it(stack: Stack, capsys: pytest.Capt
         assert f"(pid {os.getpid()})" in capsys.readouterr().err
 
 
+def test_who_listens_is_found_also_while_it_opens_and_closes_files() -> None:
+    done = threading.Event()
+
+    def churn() -> None:
+        while not done.is_set():
+            with Path(os.devnull).open(), Path(os.devnull).open():
+                pass
+
+    threads = [threading.Thread(target=churn) for _ in range(3)]
+    before = [os.dup(0) for _ in range(10)]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        for descriptor in before:  # what comes and goes has lower numbers than the server, and is seen first
+            os.close(descriptor)
+        for thread in threads:
+            thread.start()
+        try:
+            found = {processes.listener(server.getsockname()[1]) for _ in range(30)}
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join()
+    (who,) = found
+    assert f"(pid {os.getpid()})" in who
+
+
 def test_a_worker_that_ends_while_it_starts(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEVAIN_COMMIT_EVERY_SECONDS", "-1")
     with pytest.raises(LevainError) as caught:
@@ -172,7 +210,7 @@ def test_messages_that_are_lost_with_the_broker_are_said(stack: Stack, capsys: p
     stack.up()
     kill(pids(stack)[1])
     publish(stack.settings, 12)
-    stack.down()
+    assert not stack.down()
     assert "12 messages have not landed in Bronze and are lost" in capsys.readouterr().err
 
 
@@ -249,6 +287,16 @@ def test_clean_removes_what_is_levains_and_nothing_else(stack: Stack) -> None:
     mine.write_text("not Levain's")
     clean(stack.settings, yes=True)
     assert list(stack.settings.root.iterdir()) == [mine]
+
+
+def test_clean_waits_for_no_build(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    with build_lock(settings):
+        command = [sys.executable, "-c", "from levain.cli import main; main()", "clean", "--yes"]
+        environment = {**os.environ, "LEVAIN_HOME": str(tmp_path)}
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1 and "Another build is running: pid" in ran.stderr
+    assert (tmp_path / "run").exists()
 
 
 def test_clean_keeps_the_count_of_aliases_that_another_catalog_holds(tmp_path: Path) -> None:

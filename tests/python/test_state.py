@@ -455,6 +455,72 @@ def test_lost_built_tables_are_rebuilt(home: Path, built: Lake) -> None:
     assert again.contents() == before
 
 
+def only(files: Iterable[Path]) -> Path:
+    (found,) = files
+    return found
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short", "garbage"])
+@pytest.mark.parametrize("part", ["manifest list", "manifest"])
+def test_a_damaged_manifest_is_named(home: Path, built: Lake, part: str, damage: str) -> None:
+    table = built.tables["sales-events"].refresh()
+    snapshot = table.current_snapshot()
+    assert snapshot is not None
+    location = snapshot.manifest_list if part == "manifest list" else snapshot.manifests(table.io)[0].manifest_path
+    path = Path(location.removeprefix("file://"))
+    content = path.read_bytes()
+    before = built.contents()
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes(content[:-100] if damage == "cut short" else content[:300] + bytes(len(content) - 300))
+    for command in (["ledger"], ["build"], ["maintain", "--dry-run"], ["doctor"]):
+        said = run(home, *command)
+        assert said.exit_code == 1 and f"{path}, a file of bronze.sales_events, cannot be read" in said.output, command
+    path.write_bytes(content)
+    built.build()
+    assert built.contents() == before
+    assert_adds_up(home)
+
+
+def test_a_data_file_that_is_gone_is_found_by_doctor(home: Path, built: Lake) -> None:
+    path = Path(next(iter(built.tables["sales-events"].refresh().scan().plan_files())).file.file_path)
+    path.unlink()
+    said = run(home, "doctor")
+    assert said.exit_code == 1 and f"lacks 1 of 9 data files, the first is {path}" in said.output
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b'{"format-version": 2}', b"\xff\x00" * 100], ids=["empty", "partial", "bytes"]
+)
+def test_from_a_damaged_metadata_file_the_version_before_it_is_the_way_back(
+    home: Path, built: Lake, content: bytes
+) -> None:
+    before = kept(built)
+    newest = Path(built.tables["sales-events"].refresh().metadata_location.removeprefix("file://"))
+    newest.write_bytes(content)
+    for command in (["show"], ["doctor"], ["build"], ["init"]):
+        said = run(home, *command)
+        assert said.exit_code == 1 and f"bronze.sales_events is damaged: {newest}" in said.output, command
+    assert "is damaged" in worker(home)
+    said = run(home, "recover")
+    assert said.exit_code == 0 and "instead of a version that is not there" in said.output
+    again = Lake(home)
+    assert "Bronze is older than" in run(home, "build").output
+    send(again, [8], partition=1)  # the worker lands the last commit again
+    again.build()
+    assert kept(again) == before
+
+
+def test_of_a_table_without_a_readable_version_recover_says_so(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    table = ensure_table(open_catalog(settings), SALES)
+    land(table, [fetch(0, 3)])
+    newest = Path(table.metadata_location.removeprefix("file://"))
+    newest.write_bytes(b"")
+    said = run(tmp_path, "recover")
+    assert said.exit_code == 1 and str(newest) in said.output and "no other version of it" in said.output
+
+
 def test_built_tables_that_are_older_than_bronze_catch_up(home: Path, built: Lake) -> None:
     backup = (home / "levain.duckdb").read_bytes()
     send(built, range(20, 23))
