@@ -9,7 +9,7 @@ STAMPS := $(VENV)/stamps
 UV_VERSION := 0.13.8
 SPARK_JARS := .cache/spark-jars
 BENCH_JARS := .cache/bench-jars
-BENCHES := landing commits memory freshness
+BENCHES := landing commits memory freshness build
 # sqlfluff has dbt compile the models, which opens a warehouse: an empty one, not the user's.
 LINT_HOME := $(CURDIR)/.cache/lint
 LINT_DBT := LEVAIN_HOME=$(LINT_HOME) DBT_TARGET_PATH=$(LINT_HOME)/target DBT_LOG_PATH=$(LINT_HOME)/logs

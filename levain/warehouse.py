@@ -102,6 +102,9 @@ def build(
         raise LevainError(
             f"Nothing is selected by `{select}`.", "`dbt ls --select ...` lists what a selection matches."
         )
+    for each in result.results:
+        if str(each.status) == "warn":
+            warn(f"{each.node.resource_type} {each.node.name} ({each.node.original_file_path}): {each.message}")
     done = Counter(_PLURAL.get(str(each.node.resource_type), "other nodes") for each in result.results)
     counts = ", ".join(f"{done[kind]} {kind}" for kind in _PLURAL.values() if done[kind])
     say("build", f"{counts} in {time.monotonic() - began:.1f} s")

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -67,6 +68,7 @@ class Project:
             project[f"{name}-paths"].append(f"extra/{name}s")
             (self.folder / "extra" / f"{name}s").mkdir(parents=True)
         (self.folder / "dbt_project.yml").write_text(yaml.safe_dump(project))
+        self.messages: dict[str, str] = {}
         self.first: dict[str, tuple[str, str]] = {}
         self.least(1)
         self.view("quantity", where="quantity > 0")
@@ -101,6 +103,7 @@ class Project:
         places += ["--log-path", str(home / "logs"), "--log-level-file", "none", "--log-level", "none"]
         outcome = dbtRunner().invoke([command, *arguments, *places])
         release()
+        self.messages = {each.node.name: str(each.message) for each in getattr(outcome.result, "results", [])}
         if outcome.exception is not None:
             return {"": (str(outcome.exception), "")}
         return {
@@ -119,7 +122,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("LEVAIN_HOME", "DBT_PROFILES_DIR"):
             patch.delenv(name, raising=False)
-        project = Project(tmp_path_factory.mktemp("build"))
+        project = Project(tmp_path_factory.mktemp("build") / "l'été #1")
         project.lake.send("sales-events", [sale(1, 1), sale(2, 5)], received_at=RECEIVED)
         project.first = project.dbt("build", *SALES)
         yield project
@@ -256,6 +259,42 @@ def test_a_word_that_matches_nothing_is_an_error(project: Project, arguments: li
 def test_levain_says_what_is_not_selected(project: Project, select: str, words: str) -> None:
     with pytest.raises(LevainError, match=re.escape(words)):
         build(project.lake.settings, select=select)
+
+
+def test_a_release_of_a_message_that_is_not_there_is_said(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    build(project.lake.settings, select="+int_messages")
+    sql = "insert into reference.released_messages values ('test', 'sales-events', 0, {}, 'Ada', 'offline')"
+    warning = "test assert_released_messages_have_arrived (tests/assert_released_messages_have_arrived.sql): Got 1"
+    for offset, warns in ((0, False), (999_999, True)):
+        project.lake.write(sql.format(offset))
+        capsys.readouterr()
+        build(project.lake.settings, select="assert_released_messages_have_arrived")
+        assert (warning in capsys.readouterr().err) == warns
+    project.lake.write("delete from reference.released_messages")
+
+
+def test_a_seed_is_loaded_by_its_columns_names_and_guesses_no_format(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    (project.folder / "seeds").unlink()
+    shutil.copytree(PROJECT_ROOT / "seeds", project.folder / "seeds")
+    seed = project.folder / "seeds" / "marketplace_clients.csv"
+
+    def load(text: str) -> tuple[str, str]:
+        seed.write_text(text)
+        outcome = dict(project.dbt("seed", "--select", "marketplace_clients"))
+        return outcome["marketplace_clients"][0], project.messages["marketplace_clients"]
+
+    expected = [(1, "Jean, dit #J", "France", None, date(2024, 4, 3))]
+    head = "client_id,client_nom,pays,segment,effective_from"
+    assert load(f'{head}\n1,"Jean, dit #J",France,,2024-04-03\n')[0] == "success"
+    assert project.lake.read("select * from reference.marketplace_clients") == expected
+    other = "client_id,pays,segment,effective_from,client_nom"
+    assert load(f'\ufeff{other}\r\n1,France,,2024-04-03,"Jean, dit #J"\r\n')[0] == "success"
+    assert project.lake.read("select * from reference.marketplace_clients") == expected
+    for row in ("1,Jean,France,,03/04/2024", "1,Jean,France,,2024-04-03#x"):
+        status, message = load(f"{head}\n{row}\n")
+        assert status == "error" and row in message, (row, message)
+    assert project.lake.read("select * from reference.marketplace_clients") == expected
 
 
 def test_an_interrupt_that_a_library_swallowed_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
