@@ -121,7 +121,7 @@ def produce(
     settings = _settings()
     with progress("Sending sample events") as advance:
         truth = send(settings, events, rate, seed, faults, topic, progress=lambda done: advance(done, "", events))
-    if truth.resent:
+    if truth.again:
         warn(truth.again)
     for name, sent in sorted(truth.topics.items()):
         say("sent", f"{sent.messages:,} to {name}")

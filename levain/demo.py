@@ -45,7 +45,7 @@ def _run(settings: Settings, events: int, seed: int, faults: str) -> None:
         with progress("Sending sample events") as advance:
             truth = produce(settings, events, 0, seed, faults, progress=lambda done: advance(done, "", events))
         say("sent", f"{events:,} sample events, some of them faulty on purpose; what must become of each: {truth.file}")
-        if truth.resent:
+        if truth.again:
             warn(truth.again)
         stack.wait_for_worker()
         _wait_until_landed(settings, stack)

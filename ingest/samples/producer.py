@@ -45,10 +45,13 @@ class Truth:
 
     It holds for a lake in which no other run's messages share these event ids; ids differ from run to run, so the
     truths of different runs add up. Where the same run is sent again into the same home, every event is there
-    already, and `resent` says how often.
+    already, and `resent` says how often. Where it was cut short before, those that were sent by then, `cut_short`, are
+    there already, and which those are is not told: as many more are duplicates than it says, and fewer accepted.
 
     Attributes:
         run: the run's name: topics, number of events, seed, fault profile.
+        resent: how often all of it was sent before.
+        cut_short: how many messages were sent by earlier tries that did not end, at most.
         file: where it was written; None: nowhere.
     """
 
@@ -57,15 +60,19 @@ class Truth:
     seed: int
     faults: str
     resent: int = 0
+    cut_short: int = 0
     topics: dict[str, TopicTruth] = field(default_factory=dict)
     file: Path | None = None
 
     @property
     def again(self) -> str:
-        """What to say of a run that was sent before."""
+        """What to say of a run that was sent before, wholly or in part; empty if it was not."""
+        if not self.resent and not self.cut_short:
+            return ""
+        part = "" if self.resent else f"up to {self.cut_short:,} of "
         return (
-            f"These are the events of seed {self.seed} that were sent before: what was accepted of them then is a "
-            f"duplicate now. --seed {self.seed + 1} sends others."
+            f"These are the events of seed {self.seed}, {part}which were sent before: what was accepted of them then "
+            f"is a duplicate now. --seed {self.seed + 1} sends others."
         )
 
     def add(self, message: Message) -> None:
@@ -84,6 +91,7 @@ class Truth:
             "seed": self.seed,
             "faults": self.faults,
             "resent": self.resent,
+            "cut_short": self.cut_short,
             "topics": {
                 name: {"messages": t.messages, "verdicts": dict(t.verdicts), "rules": dict(sorted(t.rules.items()))}
                 for name, t in sorted(self.topics.items())
@@ -194,7 +202,8 @@ def produce(
     """Publish sample messages, see `generate`, and write their truth to `<home>/truth/<run>.json`.
 
     The same call again sends the same messages again, and all of their events are duplicates then; its truth goes
-    into a file of its own (`<run>.resent-1.json`).
+    into a file of its own (`<run>.resent-1.json`). A run that is cut short leaves `<run>.begun` with the number of
+    messages that it has handed over, or none if it was killed.
 
     Args:
         settings: which broker, and where the home is.
@@ -217,20 +226,31 @@ def produce(
     folder = settings.root / "truth"
     while (file := folder / f"{truth.run}{f'.resent-{truth.resent}' if truth.resent else ''}.json").exists():
         truth.resent += 1
+    begun = folder / f"{truth.run}.begun"
+    if begun.exists():
+        truth.cut_short = int(begun.read_text() or events)
     for topic in names:
         truth.topics[topic] = TopicTruth()
     began = time.monotonic()
     with Publisher(settings, names) as publisher:
-        for number, message in enumerate(messages, start=1):
-            publisher.publish(message.topic, message.key, message.value, message.headers)
-            truth.add(message)
-            if rate > 0:
-                time.sleep(max(0.0, began + number / rate - time.monotonic()))
-            if progress is not None and number % _PROGRESS_EVERY == 0:
-                progress(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        begun.write_text("")
+        number = 0
+        try:
+            for number, message in enumerate(messages, start=1):
+                publisher.publish(message.topic, message.key, message.value, message.headers)
+                truth.add(message)
+                if rate > 0:
+                    time.sleep(max(0.0, began + number / rate - time.monotonic()))
+                if progress is not None and number % _PROGRESS_EVERY == 0:
+                    progress(number)
+            publisher.flush()
+        except BaseException:
+            begun.write_text(str(max(number, truth.cut_short)))
+            raise
     if progress is not None:
         progress(events)
-    folder.mkdir(parents=True, exist_ok=True)
     file.write_text(truth.as_json(), encoding="utf-8")
+    begun.unlink()
     truth.file = file
     return truth

@@ -137,7 +137,7 @@ def test_what_the_demo_and_show_print_is_what_the_tables_have(
 def test_a_second_demo_says_that_it_sent_the_same_events(home: Path) -> None:
     ran = levain(home, "demo", "--events", str(EVENTS), LEVAIN_BROKER_PORT=str(free_port()))
     assert ran.returncode == 0, ran.stderr
-    assert "events of seed 1 that were sent before" in ran.stderr and "--seed 2" in ran.stderr
+    assert "events of seed 1, which were sent before" in ran.stderr and "--seed 2" in ran.stderr
     ledger = json.loads(levain(home, "ledger", "--format", "json").stdout)
     assert {line["kafka_cluster"] for line in ledger["partitions"]} == {"embedded-1", "embedded-2"}
     assert sum(line["messages"] for line in ledger["partitions"]) == 2 * EVENTS, "each start has its own offsets"

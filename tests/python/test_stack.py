@@ -20,6 +20,7 @@ from lake import Lake, Record
 from ingest.catalog import open_catalog
 from ingest.errors import LevainError
 from ingest.publish import Publisher
+from ingest.samples import produce
 from ingest.settings import Settings
 from levain import processes
 from levain.stack import Stack, clean, init, unlanded
@@ -168,6 +169,23 @@ def test_a_taken_port_is_named_with_who_has_it(stack: Stack, capsys: pytest.Capt
         stack.up(any_port=True, wait_for_worker=False)
         assert json.loads(stack.broker_file.read_text())["port"] != stack.settings.broker_port
         assert f"(pid {os.getpid()})" in capsys.readouterr().err
+
+
+def test_events_that_were_sent_in_part_are_said_when_they_are_sent_again(stack: Stack) -> None:
+    stack.up()
+
+    def interrupt(done: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        produce(stack.settings, 900, progress=interrupt)
+    again = produce(stack.settings, 900)
+    assert (again.cut_short, again.resent) == (500, 0) and "up to 500 of which were sent before" in again.again
+    assert again.file is not None and json.loads(again.file.read_text())["cut_short"] == 500
+    third = produce(stack.settings, 900)
+    assert (third.cut_short, third.resent) == (0, 1) and "seed 1, which were sent before" in third.again
+    wait_until_landed(stack.settings)
+    assert sum(dict(bronze_rows(stack.settings)).values()) == 500 + 900 + 900
 
 
 def test_who_listens_is_found_also_while_it_opens_and_closes_files() -> None:
