@@ -83,10 +83,12 @@ class Publisher:
             raise self._lost(*self._failure)
 
     def _lost(self, topic: str, error: KafkaError) -> LevainError:
-        return LevainError(
-            f"A message to {topic} was not acknowledged: {error.str()}.",
-            "Mend the broker (`levain doctor`) and send again: what is there already is counted as duplicate.",
-        )
+        again = "send again: what is there already is counted as duplicate."
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            hint = f"Make the message smaller than 1,000,000 bytes, and {again}"
+        else:
+            hint = f"See whether the broker is well (`levain doctor`), and {again}"
+        return LevainError(f"A message to {topic} was not acknowledged: {error.str()}.", hint)
 
     def __enter__(self) -> Self:
         return self

@@ -65,7 +65,7 @@ def _python(settings: Settings) -> Iterator[Finding]:
 def _home(settings: Settings) -> Iterator[Finding]:
     place = _existing(settings.root)
     if not place.is_dir() or not os.access(place, os.W_OK):
-        what = "cannot be written" if place.is_dir() else f"cannot be a folder: {place} is none"
+        what = "cannot be written" if place.is_dir() else f"cannot be a folder: {place} is not one"
         yield Finding("fail", f"{settings.root} {what}", "Set LEVAIN_HOME to a folder you may write.")
         return
     free = shutil.disk_usage(place).free / 1e9

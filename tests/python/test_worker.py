@@ -29,7 +29,9 @@ from pyiceberg.table import Table
 from ingest import kafka
 from ingest.catalog import ensure_table, open_catalog, watermarks
 from ingest.contracts import contract_for, load_contracts
+from ingest.errors import LevainError
 from ingest.lander import covered_ranges
+from ingest.publish import Publisher
 from ingest.settings import Settings
 
 SALES, CHANGES, VENTES = "sales-events", "product-changes", "ventes_stream"
@@ -325,6 +327,14 @@ def test_topics_that_are_not_there_are_named(embedded_broker: Broker, start: Cal
     assert f"Kafka has no topic {', '.join(load_contracts())}" in worker.output
     assert "levain init" in worker.output
     assert "Traceback" not in worker.output
+
+
+def test_a_message_that_is_too_large_for_kafka_is_said(embedded_broker: Broker, home: Path) -> None:
+    make_topics(embedded_broker, home)
+    with Publisher(settings_for(embedded_broker, home), [SALES]) as publisher:
+        with pytest.raises(LevainError, match=r"not acknowledged.*too large[^\n]*\nMake the message smaller"):
+            publisher.publish(SALES, b"S001", b"x" * 3_000_000, ())
+        publisher.publish(SALES, b"S001", b"{}", ())  # the producer goes on
 
 
 def test_the_embedded_broker_ends_while_it_runs(
