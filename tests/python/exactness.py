@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -9,7 +10,7 @@ from collections.abc import Iterable
 from confluent_kafka import Consumer, TopicPartition
 from pyiceberg.table import Table
 
-from ingest.lander import covered_ranges
+from ingest.lander import RANGES
 
 Place = tuple[int, int]
 """(partition, offset)"""
@@ -85,12 +86,21 @@ def differences(sent: dict[Place, Content], landed: Iterable[tuple[Place, Conten
 
 
 def holes(table: Table) -> list[str]:
-    """Each place where the range of a commit does not begin where the one before it ended."""
-    found, ends = [], dict[object, int]()
-    for covered in covered_ranges(table):
-        if covered.start != ends.get(covered.partition, covered.start):
-            found.append(f"{covered} begins at {covered.start}, the one before ended at {ends[covered.partition]}")
-        ends[covered.partition] = covered.end
+    """Each place where the range of a commit does not begin where the one before it ended.
+
+    Commits whose snapshots have expired are not told: what comes after them is not compared with what came before.
+    """
+    found, ends = [], dict[tuple[str, str, int], int]()
+    known = {snapshot.snapshot_id for snapshot in table.metadata.snapshots}
+    for snapshot in sorted(table.metadata.snapshots, key=lambda each: each.sequence_number or 0):
+        if snapshot.parent_snapshot_id not in known:
+            ends.clear()
+        assert snapshot.summary is not None
+        for cluster, topic, number, start, end in json.loads(snapshot.summary[RANGES] or "[]"):
+            place = cluster, topic, number
+            if start != ends.get(place, start):
+                found.append(f"A commit to {place} begins at {start}, the one before ended at {ends[place]}")
+            ends[place] = end
     return found
 
 
