@@ -131,7 +131,7 @@ test: setup-dev spark-jars ## all tests, both engines
 	@JAVA_HOME="$$($(BIN)/python -m levain.spark)" $(BIN)/python -m pytest $(TWO_AT_A_TIME) -m "not full" $(ARGS)
 
 test-full: setup-dev spark-jars ## all tests and the long runs
-	@JAVA_HOME="$$($(BIN)/python -m levain.spark)" $(BIN)/python -m pytest $(ARGS)
+	@JAVA_HOME="$$($(BIN)/python -m levain.spark)" $(BIN)/python -m pytest $(TWO_AT_A_TIME) $(ARGS)
 
 chaos: setup-dev ## 200 rounds of kills, pauses, lost replies and restarts, then Bronze against Kafka (options: ARGS="--rounds 50")
 	@JAVA_HOME="$$($(BIN)/python -m levain.spark)" $(BIN)/python tests/python/chaos.py $(ARGS)
