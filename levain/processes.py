@@ -110,8 +110,10 @@ def alone(path: Path, what: str, patience: float) -> Iterator[None]:
         file.truncate(0)
         file.write(f"pid {os.getpid()}, since {datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}")
         file.flush()
-        yield
-        file.truncate(0)
+        try:
+            yield
+        finally:
+            file.truncate(0)
 
 
 def start(

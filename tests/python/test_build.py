@@ -299,6 +299,7 @@ def test_a_seed_is_loaded_by_its_columns_names_and_guesses_no_format(tmp_path: P
 
 def test_an_interrupt_that_a_library_swallowed_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("levain.warehouse.SWALLOWED_SECONDS", 0.0)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     node = cast(EventMsg, SimpleNamespace(info=SimpleNamespace(name="NodeStart"), data=None))
     with interrupts.noted() as seen:
         report = _reporter(lambda *_: None, seen)
@@ -307,6 +308,7 @@ def test_an_interrupt_that_a_library_swallowed_is_repeated(monkeypatch: pytest.M
             signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             report(node)
+    signal.signal(signal.SIGINT, before)
     assert len(seen) == 2
 
 

@@ -328,7 +328,7 @@ def test_an_interrupted_build_is_followed_by_a_whole_one(home: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as build:
         deadline = time.monotonic() + 60
-        while not (home / "run" / "build.lock").read_text():
+        while not (home / "run" / "build.lock").read_text().startswith(f"pid {build.pid},"):
             assert time.monotonic() < deadline and build.poll() is None
             time.sleep(0.1)
         time.sleep(2)
