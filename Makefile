@@ -36,7 +36,7 @@ help: ## these lines
 
 setup: $(STAMPS)/runtime ## the environment only (every other target calls it)
 
-# A .venv of another Python version (or a broken one) is built anew.
+# A .venv of another Python version (or a broken one) is rebuilt.
 ifneq ($(WANTED),$(HAVE))
 $(STAMPS)/venv: rebuild-venv
 endif
@@ -154,7 +154,7 @@ bench: setup-dev bench-jars ## benchmarks, one after the other, each a table
 	@set -e; export JAVA_HOME="$$($(BIN)/python -m levain.spark)"; \
 	  for bench in $(BENCHES); do echo "== bench/$$bench.py"; $(BIN)/python bench/$$bench.py; done
 
-requirements: setup ## compile requirements/*.in anew
+requirements: setup ## recompile requirements/*.in
 	@for name in runtime spark dev; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    requirements/$$name.in -o requirements/$$name.txt || exit 1; done

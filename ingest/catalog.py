@@ -91,7 +91,7 @@ _PROPERTIES = {
 #: have been made or not: the lander looks.
 REST_SECONDS = (10.0, 60.0)
 
-#: What libpq is told unless the URI says otherwise: how long to wait for a server, in seconds, and when to give up a
+#: What libpq is given unless the URI says otherwise: how long to wait for a server, in seconds, and when to give up a
 #: connection that has gone silent. Without them a worker waits for the kernel, minutes to hours.
 _POSTGRES_WAITS = {
     "connect_timeout": "10",
@@ -155,7 +155,7 @@ def catalog_properties(settings: Settings) -> dict[str, str]:
     properties = {"type": settings.catalog_type, "warehouse": settings.lake, "uri": settings.catalog_uri}
     if settings.catalog_type == "sql":
         properties["uri"] = _sql_uri(settings)
-        properties["pool_pre_ping"] = "true"  # a connection that the server has closed is opened anew
+        properties["pool_pre_ping"] = "true"  # a connection that the server has closed is opened again
     if settings.catalog_type == "rest":  # where PyIceberg looks by itself, but says that it will not for ever
         properties["oauth2-server-uri"] = f"{settings.catalog_uri.rstrip('/')}/v1/oauth/tokens"
     properties["credential"] = settings.catalog_credential.get_secret_value()

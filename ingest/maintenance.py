@@ -218,7 +218,7 @@ def _bins(files: Iterable[DataFile], most: int) -> Iterator[list[DataFile]]:
 def _live(table: Table, manifests: Sequence[ManifestFile], read: ReadManifest) -> dict[str, DataFile]:
     """Path -> data file of the current snapshot that can be rewritten: of the current spec, no row of it deleted.
 
-    Its manifests are given: PyIceberg reads their list anew each time it is asked for them.
+    Its manifests are given: PyIceberg reads their list again each time it is asked for them.
     """
     if any(manifest.content == ManifestContent.DELETES for manifest in manifests):
         files = [task.file for task in table.scan().plan_files() if not task.delete_files]

@@ -170,7 +170,7 @@ def weather(
 @app.command()
 def build(
     target: Annotated[Target, typer.Option(help="the engine")] = Target.duckdb,
-    full_refresh: Annotated[bool, typer.Option("--full-refresh", help="build every table anew")] = False,
+    full_refresh: Annotated[bool, typer.Option("--full-refresh", help="rebuild every table")] = False,
     audit: Annotated[bool, typer.Option("--audit", help="tests read every row")] = False,
     select: Annotated[str, typer.Option(help="dbt selection; empty: everything")] = "",
 ) -> None:

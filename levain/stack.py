@@ -1,10 +1,10 @@
 """The stack on one machine: the embedded broker and the worker, as processes that outlive the command.
 
 `up` leads to one state from any other: what runs and is well stays, what is stale, crashed or belongs to a broker that
-is gone is said and mended. State is in `run/`: broker.json, worker.json (pid, when it started, alias), and the logs.
+is gone is said and repaired. State is in `run/`: broker.json, worker.json (pid, when it started, alias), and the logs.
 
-The embedded broker keeps its log in memory and forgets it when it stops. Its offsets then start anew, so each start
-takes the next alias, `embedded-N`: with it they never mean an older message. N is counted in the file `embedded`,
+The embedded broker keeps its log in memory and forgets it when it stops. Its offsets then start at 0 again, so each
+start takes the next alias, `embedded-N`: with it they never mean an older message. N is counted in the file `embedded`,
 which is on disk before the broker runs.
 """
 
@@ -44,7 +44,7 @@ LANDING_SECONDS = 30.0
 """How long `down` waits for messages that only the embedded broker has."""
 
 _READY = b"Worker ready"
-"""What Faust logs once the worker has its partitions, each sought to its table's watermark."""
+"""What Faust logs once the worker has its partitions, each positioned at its table's watermark."""
 
 _METRICS = re.compile(rb"Metrics are at (http://\S+/metrics)")
 """What the worker logs once it serves them: it chooses the port itself, so that no two can choose the same."""
@@ -106,7 +106,7 @@ class Stack:
                 return True
             if broker and worker:
                 self._land_the_rest(worker)
-            self._stop("worker", worker)  # lands what it has in hand
+            self._stop("worker", worker)  # lands what it has buffered
             whole = self._nothing_is_lost() if broker else True
             self._stop("broker", broker)
             return whole

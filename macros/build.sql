@@ -1,5 +1,5 @@
 {#
-  The incremental law.
+  Incremental change tracking.
 
   A build has a number. Every row of an incremental model carries `_build`, the number of the build that last changed
   it. A model reads the rows of its parents that changed since it was last built itself, works out what they touch, and

@@ -1,6 +1,6 @@
 {#
-  One merge for both engines, the writing half of the incremental law (macros/build.sql): a row that comes out as it was
-  is not touched and keeps its `_build`; a row whose new `_build` is null goes.
+  One merge for both engines, the writing half of incremental change tracking (macros/build.sql): a row that comes out
+  as it was is not touched and keeps its `_build`; a row whose new `_build` is null goes.
 #}
 
 {% macro merge_changed(target, source, unique_key, predicates) %}

@@ -94,7 +94,7 @@ def test_up_again_changes_nothing_and_down_leaves_no_process(stack: Stack) -> No
     stack.down()
 
 
-def test_what_a_worker_has_in_hand_lands_when_it_is_stopped(
+def test_what_a_worker_has_buffered_lands_when_it_is_stopped(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("levain.stack.LANDING_SECONDS", 1.0)
