@@ -19,12 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
-from harness import ROOT
+from harness import ROOT  # puts the tests' helpers on the path
+from lake import CLUSTER, Lake, Record
 
-from ingest.catalog import Partition, ensure_table, open_catalog
-from ingest.contracts import load_contracts
 from ingest.lander import Fetch, land
-from ingest.settings import Settings
 from levain.terminal import show_table, warn
 
 TOPIC = "sales-events"
@@ -54,17 +52,6 @@ from (
 
 
 @dataclass(frozen=True)
-class Record:
-    """A Kafka record, as the lander reads it; timestamp in ms."""
-
-    offset: int
-    timestamp: int
-    value: bytes
-    key: bytes | None = None
-    headers: tuple[tuple[str, bytes | None], ...] = ()
-
-
-@dataclass(frozen=True)
 class Cost:
     """Of one process: seconds, seconds of CPU, and MB resident at most."""
 
@@ -78,9 +65,7 @@ class History:
 
     def __init__(self, home: Path, step: float) -> None:
         self.home, self.step, self.landed = home, step, 0
-        catalog = open_catalog(Settings(home=home))
-        tables = {topic: ensure_table(catalog, contract) for topic, contract in load_contracts().items()}
-        self._table = tables[TOPIC]
+        self._table = Lake(home).tables[TOPIC]
         self._connection = duckdb.connect()
 
     def land(self, count: int, late: int = 0) -> None:
@@ -95,11 +80,11 @@ class History:
 
     def _fetches(self, first: int, rows: list[tuple[int, str]]) -> Iterator[Fetch]:
         for number in range(PARTITIONS):
-            place: Partition = ("bench", TOPIC, number)
             start = -(-(first - number) // PARTITIONS)  # how many sales before these are in this partition
             mine = rows[(number - first) % PARTITIONS :: PARTITIONS]
             if mine:
-                yield Fetch.of(place, [Record(start + i, at, text.encode()) for i, (at, text) in enumerate(mine)])
+                records = [Record(start + i, at, None, text.encode()) for i, (at, text) in enumerate(mine)]
+                yield Fetch.of((CLUSTER, TOPIC, number), records)
 
     def build(self, *arguments: str) -> Cost:
         """Run `levain build`; its children are none, so what it uses is what the build uses."""

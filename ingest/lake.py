@@ -406,6 +406,13 @@ def data_files(table: Table) -> list[DataFile]:
     return [entry.data_file for live in found for entry in live]
 
 
+def lacking(files: FileSystem, data: Iterable[DataFile]) -> str:
+    """`lacks N of M data files, the first is ...`; empty if all of them are there."""
+    paths = [path_of(file.file_path) for file in data]
+    missing = [info.path for info in files.get_file_info(paths) if info.type != FileType.File]
+    return f"lacks {len(missing)} of {len(paths)} data files, the first is {missing[0]}" if missing else ""
+
+
 @contextmanager
 def _reading(table: Table, path: str) -> Iterator[None]:
     """Name the file that cannot be read; storage that does not answer is another matter."""

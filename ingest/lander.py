@@ -34,6 +34,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.table import Table, Transaction, WriteTask
 from pyiceberg.table.locations import load_location_provider
+from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.utils.datetime import datetime_to_micros
 
 from ingest import commits
@@ -248,12 +249,17 @@ def has_landed(table: Table, batch_id: str) -> bool:
 
 def covered_ranges(table: Table) -> list[Range]:
     """The ranges of every commit whose snapshot has not expired, oldest first."""
-    found = []
-    for snapshot in sorted(table.metadata.snapshots, key=lambda s: s.sequence_number or 0):
-        text = snapshot.summary[RANGES] if snapshot.summary is not None else None
-        for cluster, topic, partition, start, end in json.loads(text or "[]"):
-            found.append(Range((cluster, topic, partition), start, end))
-    return found
+    snapshots = sorted(table.metadata.snapshots, key=lambda snapshot: snapshot.sequence_number or 0)
+    return [covered for snapshot in snapshots for covered in ranges_of(snapshot)]
+
+
+def ranges_of(snapshot: Snapshot) -> list[Range]:
+    """The ranges that the commit of a snapshot covers; none where it was not a landing."""
+    text = snapshot.summary[RANGES] if snapshot.summary is not None else None
+    return [
+        Range((cluster, topic, partition), start, end)
+        for cluster, topic, partition, start, end in json.loads(text or "[]")
+    ]
 
 
 def to_arrow(fetches: Sequence[Fetch], ingested_at: datetime, batch_id: str) -> pa.Table:

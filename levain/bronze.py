@@ -72,14 +72,23 @@ def load_tables(settings: Settings) -> list[Table]:
         LevainError: the catalog cannot be opened, a table's metadata or a manifest cannot be read, or the lake holds
             tables that the catalog should know.
     """
+    tables = known_tables(settings)
+    for table in tables:
+        lake.data_files(table)
+    return tables
+
+
+def known_tables(settings: Settings) -> list[Table]:
+    """Every Bronze table, by name, without a look at its manifests.
+
+    Raises:
+        LevainError: as `load_tables`, but for manifests.
+    """
     if lake.no_catalog_yet(settings):
         return []
     catalog = open_catalog(settings)
     lake.refuse_unknown(catalog, settings)
-    tables = [load_bronze(catalog, name) for name in bronze_names(catalog)]
-    for table in tables:
-        lake.data_files(table)
-    return tables
+    return [load_bronze(catalog, name) for name in bronze_names(catalog)]
 
 
 def bronze_tables(settings: Settings) -> list[tuple[str, str]]:

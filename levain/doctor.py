@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
-from pyarrow.fs import FileType
 
 from ingest.errors import LevainError
 from ingest.settings import Settings
@@ -137,13 +136,11 @@ def _catalog(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", f"the catalog opens, and the metadata of {len(tables)} Bronze tables is there")
         yield from (Finding("warn", remark) for remark in remarks)
         for table in tables:
-            paths = [lake.path_of(file.file_path) for file in lake.data_files(table)]
             files, _ = lake.filesystem(table.io, table.location())
-            missing = [info.path for info in files.get_file_info(paths) if info.type != FileType.File]
-            if missing:
+            if lacks := lake.lacking(files, lake.data_files(table)):
                 yield Finding(
                     "fail",
-                    f"{full_name(table)} lacks {len(missing)} of {len(paths)} data files, the first is {missing[0]}",
+                    f"{full_name(table)} {lacks}",
                     "Restore them from a backup; docs/troubleshooting.md says what to do without one.",
                 )
             if not in_order(table.metadata):
@@ -184,13 +181,13 @@ def _extensions(settings: Settings) -> Iterator[Finding]:
             load_extensions(connection)
         yield Finding("ok", f"DuckDB {duckdb.__version__} loads {', '.join(EXTENSIONS)}")
     except (duckdb.Error, OSError, RuntimeError, ImportError) as error:
-        yield Finding("fail", f"DuckDB does not load its extensions: {error}", "Set up anew: rm -r .venv; make setup")
+        yield Finding("fail", f"DuckDB does not load its extensions: {error}", "Set up again: rm -r .venv; make setup")
 
 
 def _warehouse(settings: Settings) -> Iterator[Finding]:
     from levain.warehouse import reader, was_built
 
-    if not settings.duckdb_file.exists() and not was_built(settings):
+    if not was_built(settings):
         yield Finding("ok", "nothing was built yet: `levain build`")
         return
     try:

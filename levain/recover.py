@@ -6,14 +6,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from pyarrow.fs import FileType
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError, TableAlreadyExistsError
 from pyiceberg.table import StaticTable, Table
 
 from ingest.catalog import DAMAGED, NAMESPACE, bronze_names, load_bronze, open_catalog
 from ingest.errors import LevainError, first_line
-from ingest.lake import Found, Lake, branches, history, number, path_of
+from ingest.lake import Found, Lake, branches, history, lacking, number, path_of
 from ingest.settings import Settings
 from levain.terminal import errors, say, show_table
 
@@ -159,12 +158,11 @@ def _refuse_incomplete(lake: Lake, found: Found, catalog: Catalog) -> None:
         )
     try:
         table = StaticTable.from_metadata(found.metadata_location, catalog.properties)
-        paths = [path_of(task.file.file_path) for task in table.scan().plan_files()]
+        data = [task.file for task in table.scan().plan_files()]
     except OSError as error:
         raise LevainError(f"{found} cannot be read: {first_line(error)}. Restore what is missing.") from error
-    missing = [info.path for info in lake.files.get_file_info(paths) if info.type != FileType.File]
-    if missing:
-        raise LevainError(f"{found} lacks {len(missing)} of {len(paths)} data files, the first is {missing[0]}.")
+    if lacks := lacking(lake.files, data):
+        raise LevainError(f"{found} {lacks}.")
 
 
 def _register(catalog: Catalog, step: Step) -> None:

@@ -270,7 +270,9 @@ def _not_built(settings: Settings) -> LevainError:
 
 
 def was_built(settings: Settings) -> bool:
-    """Whether the last results that dbt wrote in this home are those of a build on DuckDB."""
+    """Whether the built tables are there, or were: the last results that dbt wrote are those of a build on DuckDB."""
+    if settings.duckdb_file.exists():
+        return True
     try:
         ran = json.loads((settings.root / "target" / "run_results.json").read_bytes())["args"]
         return bool(ran["target"] == "duckdb" and ran["which"] == "build")
@@ -364,7 +366,7 @@ def show(settings: Settings) -> None:
     counted = [("bronze", name, rows) for name, rows in bronze_rows(settings)]
     if not counted:
         raise LevainError("Bronze has no tables.", BRONZE_HINT)
-    if not settings.duckdb_file.exists() and not was_built(settings):
+    if not was_built(settings):
         show_table("Rows", ("layer", "table", "rows"), counted)
         say("silver", "and gold were not built yet: `levain build`")
         return
@@ -416,18 +418,13 @@ def rows_of(
 
 def bronze_rows(settings: Settings) -> list[tuple[str, int]]:
     """Each Bronze table with its number of rows, from the Iceberg snapshot's own totals."""
-    from ingest.catalog import bronze_names, load_bronze, open_catalog
-    from ingest.lake import no_catalog_yet, refuse_unknown
+    from levain.bronze import known_tables
 
-    if no_catalog_yet(settings):
-        return []
-    catalog = open_catalog(settings)
-    refuse_unknown(catalog, settings)
     counted = []
-    for name in bronze_names(catalog):
-        snapshot = load_bronze(catalog, name).current_snapshot()
+    for table in known_tables(settings):
+        snapshot = table.current_snapshot()
         total = snapshot.summary["total-records"] if snapshot and snapshot.summary else None
-        counted.append((name, int(total or 0)))
+        counted.append((table.name()[-1], int(total or 0)))
     return counted
 
 
@@ -544,11 +541,7 @@ def _raise_if_failed(settings: Settings, outcome: dbtRunnerResult) -> None:
                 f"The selection {match[1]} matches no model, test or other node.", "`dbt ls` lists their names."
             )
         raise (
-            locked(text, settings.duckdb_file)
-            or refused(text)
-            or _disk_full(text, settings)
-            or _damaged(text, settings)
-            or LevainError(f"dbt stopped: {text.strip()}", f"Whole log: {log}")
+            _known(text, settings) or refused(text) or LevainError(f"dbt stopped: {text.strip()}", f"Whole log: {log}")
         )
     if outcome.success:
         return
@@ -558,7 +551,7 @@ def _raise_if_failed(settings: Settings, outcome: dbtRunnerResult) -> None:
         if str(each.status) not in _FAILED:
             continue
         text = str(each.message or each.status).strip()
-        known = locked(text, settings.duckdb_file) or _disk_full(text, settings) or _damaged(text, settings)
+        known = _known(text, settings)
         if known is not None:
             raise known
         lines = "\n".join(f"    {line}" for line in text.splitlines()[:12])
@@ -570,6 +563,11 @@ def _raise_if_failed(settings: Settings, outcome: dbtRunnerResult) -> None:
         "\n".join([f"{len(failed)} of the build's nodes failed{more}.", *failed]),
         f"Mend the model or the data it names, then build again. Whole log: {log}",
     )
+
+
+def _known(text: str, settings: Settings) -> LevainError | None:
+    """An engine's message, in our words: its file is in use or damaged, or the disk takes no more; else None."""
+    return locked(text, settings.duckdb_file) or _disk_full(text, settings) or _damaged(text, settings)
 
 
 def _disk_full(text: str, settings: Settings) -> LevainError | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -10,7 +9,7 @@ from collections.abc import Iterable
 from confluent_kafka import Consumer, TopicPartition
 from pyiceberg.table import Table
 
-from ingest.lander import RANGES
+from ingest.lander import ranges_of
 
 Place = tuple[int, int]
 """(partition, offset)"""
@@ -88,19 +87,17 @@ def differences(sent: dict[Place, Content], landed: Iterable[tuple[Place, Conten
 def holes(table: Table) -> list[str]:
     """Each place where the range of a commit does not begin where the one before it ended.
 
-    Commits whose snapshots have expired are not told: what comes after them is not compared with what came before.
+    Commits whose snapshots have expired are not known: what comes after them is not compared with what came before.
     """
-    found, ends = [], dict[tuple[str, str, int], int]()
+    found, ends = [], dict[object, int]()
     known = {snapshot.snapshot_id for snapshot in table.metadata.snapshots}
     for snapshot in sorted(table.metadata.snapshots, key=lambda each: each.sequence_number or 0):
         if snapshot.parent_snapshot_id not in known:
             ends.clear()
-        assert snapshot.summary is not None
-        for cluster, topic, number, start, end in json.loads(snapshot.summary[RANGES] or "[]"):
-            place = cluster, topic, number
-            if start != ends.get(place, start):
-                found.append(f"A commit to {place} begins at {start}, the one before ended at {ends[place]}")
-            ends[place] = end
+        for covered in ranges_of(snapshot):
+            if covered.start != ends.get(covered.partition, covered.start):
+                found.append(f"{covered} begins at {covered.start}, the one before ended at {ends[covered.partition]}")
+            ends[covered.partition] = covered.end
     return found
 
 

@@ -110,4 +110,4 @@ def test_a_hole_between_two_commits_is_named(landed: Landed) -> None:
     later = Record(40, 1_700_000_000_000, b"key", b"{}", [])  # 30 to 39 never landed
     land(table, [Fetch.of((CLUSTER, TOPIC, 1), [later])], accept_missing=True)
     (hole,) = holes(table.refresh())
-    assert "'sales-events', 1) begins at 40, the one before ended at 30" in hole
+    assert "'sales-events', 1), start=40, end=41) begins at 40, the one before ended at 30" in hole

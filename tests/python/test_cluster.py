@@ -5,7 +5,6 @@ How long no progress was made is read from the table's snapshots, and printed.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import defaultdict
@@ -32,7 +31,7 @@ from test_worker import (
     wait_until_landed,
 )
 
-from ingest.lander import RANGES
+from ingest.lander import ranges_of
 
 __all__ = ["home", "start"]
 
@@ -99,9 +98,8 @@ def commits(table: Table) -> dict[int, list[float]]:
     """Partition -> when it was committed to, in seconds since 1970; from the snapshots of the table."""
     found: dict[int, list[float]] = defaultdict(list)
     for snapshot in table.refresh().metadata.snapshots:
-        assert snapshot.summary is not None
-        for _, _, partition, _, _ in json.loads(snapshot.summary[RANGES] or "[]"):
-            found[partition].append(snapshot.timestamp_ms / 1000)
+        for covered in ranges_of(snapshot):
+            found[covered.partition[2]].append(snapshot.timestamp_ms / 1000)
     return {partition: sorted(times) for partition, times in found.items()}
 
 
@@ -117,8 +115,7 @@ def shared_a_commit(table: Table, partition: int, before: float) -> set[int]:
     """The partitions in the last commit to one of them before a moment: those its worker had."""
     found: set[int] = set()
     for snapshot in table.metadata.snapshots:
-        assert snapshot.summary is not None
-        covered = {number for _, _, number, _, _ in json.loads(snapshot.summary[RANGES] or "[]")}
+        covered = {each.partition[2] for each in ranges_of(snapshot)}
         if partition in covered and snapshot.timestamp_ms / 1000 < before:
             found = covered
     return found

@@ -455,11 +455,6 @@ def test_lost_built_tables_are_rebuilt(home: Path, built: Lake) -> None:
     assert again.contents() == before
 
 
-def only(files: Iterable[Path]) -> Path:
-    (found,) = files
-    return found
-
-
 @pytest.mark.parametrize("damage", ["missing", "cut short", "garbage"])
 @pytest.mark.parametrize("part", ["manifest list", "manifest"])
 def test_a_damaged_manifest_is_named(home: Path, built: Lake, part: str, damage: str) -> None:
