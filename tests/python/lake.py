@@ -16,6 +16,7 @@ from ingest.catalog import ensure_table, open_catalog, watermarks
 from ingest.contracts import load_contracts
 from ingest.lander import Fetch, land
 from ingest.settings import PROJECT_ROOT, Settings
+from levain.bronze import load_extensions
 from levain.duckdb_plugin import release
 
 SCHEMAS = ("silver", "gold", "quality", "snapshots")
@@ -32,6 +33,18 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes | None]] = field(default_factory=list)
+
+
+def connect(path: Path, *, read_only: bool = True) -> duckdb.DuckDBPyConnection:
+    """The built tables, with the Iceberg reader that views of Bronze need: never one from the developer's own HOME."""
+    connection = duckdb.connect(
+        str(path),
+        read_only=read_only,
+        config={"autoload_known_extensions": False, "autoinstall_known_extensions": False},
+    )
+    load_extensions(connection)
+    connection.execute("set timezone = 'UTC'")
+    return connection
 
 
 class Lake:
@@ -89,19 +102,17 @@ class Lake:
 
     def read(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of a query on the built tables."""
-        with duckdb.connect(str(self.settings.duckdb_file), read_only=True) as connection:
-            connection.execute("set timezone = 'UTC'")
+        with connect(self.settings.duckdb_file) as connection:
             return connection.execute(sql).fetchall()
 
     def write(self, sql: str) -> None:
         """Change a table by hand, as an operator would."""
-        with duckdb.connect(str(self.settings.duckdb_file)) as connection:
+        with connect(self.settings.duckdb_file, read_only=False) as connection:
             connection.execute(sql)
 
     def contents(self) -> dict[str, list[str]]:
         """Every table and view of Silver, Gold, quality and the snapshots, without `_build`: rows as sorted text."""
-        with duckdb.connect(str(self.settings.duckdb_file), read_only=True) as connection:
-            connection.execute("set timezone = 'UTC'")
+        with connect(self.settings.duckdb_file) as connection:
             names = connection.execute(
                 "select table_schema, table_name from information_schema.tables where table_schema in ? order by all",
                 [list(SCHEMAS)],

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import duckdb
 import pytest
 from dbt.cli.main import dbtRunner, dbtRunnerResult
+from lake import connect
 
 from ingest.settings import PROJECT_ROOT, Settings
 from levain.duckdb_plugin import release
@@ -120,7 +120,7 @@ snapshots:
         query = f"select * from {table}"
         if engine == "duckdb":
             release()
-            with duckdb.connect(str(self.home / "levain.duckdb"), read_only=True) as connection:
+            with connect(self.home / "levain.duckdb") as connection:
                 rows = connection.sql(query).to_arrow_table().to_pylist()
         else:
             rows = spark_session(Settings(home=self.home)).sql(query).toArrow().to_pylist()

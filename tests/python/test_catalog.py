@@ -9,13 +9,13 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from duckdb_extensions import import_extension
 from pydantic import SecretStr
 
 from ingest.catalog import BRONZE_SCHEMA, ensure_table, metadata_location, open_catalog, watermarks
 from ingest.contracts import contract_for
 from ingest.errors import LevainError
 from ingest.settings import Settings, load_settings
+from levain.bronze import load_extensions
 
 SALES = contract_for("sales-events")
 
@@ -49,10 +49,8 @@ def test_processes_that_start_together_make_one_table(settings: Settings, tmp_pa
 
 def test_duckdb_reads_a_table_that_nothing_has_landed_in(settings: Settings) -> None:
     table = ensure_table(open_catalog(settings), SALES)
-    import_extension("avro")
-    import_extension("iceberg")
     with duckdb.connect() as connection:
-        connection.execute("load iceberg")
+        load_extensions(connection)
         rows = connection.execute(
             "select count(*), max(ingested_at) from iceberg_scan(?) where topic = 'sales-events'",
             [metadata_location(table)],

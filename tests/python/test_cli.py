@@ -21,11 +21,10 @@ from pathlib import Path
 import duckdb
 import pytest
 from kafka_broker import free_port
+from lake import connect
 
 from ingest.contracts import load_contracts
-from ingest.settings import Settings
 from levain import processes
-from levain.bronze import prepare
 from levain.warehouse import LINEAGE_FIRST
 
 EVENTS = 700
@@ -113,9 +112,7 @@ def test_what_the_demo_and_show_print_is_what_the_tables_have(
     """
     shown = [line.split() for line in levain(home, "show").stdout.splitlines()]
     counts = {".".join(line[:2]): line[2] for line in shown if line and line[0] in ("bronze", "silver", "gold")}
-    with duckdb.connect(str(home / "levain.duckdb"), read_only=True) as connection:
-        prepare(connection, Settings(home=home))
-        connection.execute("set timezone = 'UTC'")
+    with connect(home / "levain.duckdb") as connection:
         rows = connection.execute(sold).fetchall()
         assert best == [(name, category, f"{units:,}", f"{net:,.2f}") for name, category, units, net in rows]
         assert len(counts) > 10

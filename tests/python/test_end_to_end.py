@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 from kafka_broker import Broker, free_port
+from lake import connect
 
 from ingest.catalog import open_catalog
 from ingest.contracts import contract_for
@@ -62,8 +62,7 @@ class Home:
         return done.stdout
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect(str(self.root / "levain.duckdb"), read_only=True) as connection:
-            connection.execute("set timezone = 'UTC'")
+        with connect(self.root / "levain.duckdb") as connection:
             return connection.execute(sql).fetchall()
 
 
