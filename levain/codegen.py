@@ -1,16 +1,16 @@
-"""Writes the dbt files that follow from the contracts: source, staging, checks and verdicts of each topic.
+"""Writes the dbt files that follow from the contracts: each topic's data, and the few lines that hand it to macros.
 
 The files are committed and meant to be read; `levain generate --check` (a part of `make lint`) proves them current.
+What is derived from a contract is in the macros of macros/topics/, which read its data from macros/topics/contracts/.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from ingest.contracts import EVENT_COLUMNS, MESSAGE_COLUMNS, Contract, Field, load_contracts
 from ingest.errors import LevainError
@@ -36,8 +36,8 @@ def generate(check: bool = False) -> list[Path]:
     wanted = {PROJECT_ROOT / path: text for path, text in render(list(load_contracts().values())).items()}
     present = {
         path
-        for pattern in ("staging/*/*", "silver/messages/*")
-        for path in (PROJECT_ROOT / "models").glob(pattern)
+        for pattern in ("models/**/*", "macros/topics/contracts/*")
+        for path in PROJECT_ROOT.glob(pattern)
         if path.is_file() and MARK in path.read_text(encoding="utf-8").partition("\n")[0]
     }
     changed = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
@@ -64,455 +64,193 @@ def render(contracts: list[Contract]) -> dict[str, str]:
         files[f"{folder}/_{system}__sources.yml"] = _sources_yaml(mine)
         files[f"{folder}/_{system}__models.yml"] = _staging_yaml(mine)
         for contract in mine:
-            files[f"{folder}/{contract.staging_model}.sql"] = _staging_sql(contract)
+            files[f"{folder}/{contract.staging_model}.sql"] = (
+                _header([contract], "--")
+                + f"{{{{ stage_messages(source('bronze', '{contract.table}'), {contract.table}_contract()) }}}}\n"
+            )
     for contract in contracts:
-        files[f"models/silver/messages/int_{contract.table}__checked.sql"] = _checked_sql(contract)
-        files[f"models/silver/messages/int_{contract.table}__arrived.sql"] = _arrived_sql(contract)
-        files[f"models/silver/messages/int_{contract.table}__verdicts.sql"] = _verdicts_sql(contract)
-    files["models/silver/messages/int_messages.sql"] = _all_messages_sql(contracts)
-    files["models/silver/messages/_messages__models.yml"] = _messages_yaml(contracts)
-    return {path: _as_long_as_names(text) if path.endswith(".sql") else text for path, text in files.items()}
+        table = contract.table
+        files[f"macros/topics/contracts/{table}.sql"] = _contract_macro(contract)
+        files[f"models/messages/int_{table}__checked.sql"] = (
+            _header([contract], "--")
+            + f"{{{{ check_messages(ref('{contract.staging_model}'), {table}_contract()) }}}}\n"
+        )
+        files[f"models/messages/int_{table}__arrived.sql"] = (
+            _header([contract], "--")
+            + f"{{{{ new_messages(ref('int_{table}__checked'), 'int_{table}__verdicts', {table}_contract()) }}}}\n"
+        )
+        files[f"models/messages/int_{table}__verdicts.sql"] = _verdicts_sql(contract)
+    files["models/messages/int_messages.sql"] = (
+        _header(contracts, "--")
+        + "{{ all_messages([\n"
+        + "".join(f"    ref('int_{contract.table}__verdicts'),\n" for contract in contracts)
+        + "]) }}\n"
+    )
+    files["models/messages/_messages__models.yml"] = _messages_yaml(contracts)
+    return files
 
 
-def _as_long_as_names(text: str) -> str:
-    """SQL whose lines may be longer than the house's, where a contract's long names leave no other way."""
-    lines = text.split("\n")
-    if max(map(len, lines)) > LINE_WIDTH:
-        lines.insert(next(at for at, line in enumerate(lines) if not line.startswith("--")), "-- noqa: disable=LT05")
-    return "\n".join(lines)
-
-
-def _header(contracts: list[Contract], mark: str) -> str:
+def _header(contracts: list[Contract], mark: str, end: str = "") -> str:
     one = len(contracts) == 1
     names = f"ingest/contracts/{contracts[0].path.name}" if one else "ingest/contracts/"
-    head, advice = f"{mark} {MARK} from {names}:", "change the contract, not this file."
+    head, advice = f"{mark} {MARK} from {names}:", f"change the contract, not this file.{end}"
     fits = len(head) + 1 + len(advice) <= LINE_WIDTH
-    return f"{head} {advice}\n" if fits else f"{head}\n{mark} {advice}\n"
+    return f"{head} {advice}\n" if fits else f"{head}\n{'' if end else mark + ' '}{advice}\n"
 
 
-def _wrapped(items: Iterable[str], indent: int) -> str:
-    """Comma-separated items in lines of the house's width, between line breaks, as the arguments of a macro."""
+def _contract_macro(contract: Contract) -> str:
+    """The contract as a macro that returns it: what macros/topics/ write the topic's models from."""
+    promises = _promises(contract)
+    fields = "".join(f"        {_literal({name: field})[1:-1]},\n" for name, field in promises.pop("fields").items())
+    rules = "".join(f"        {_literal({name: rule})[1:-1]},\n" for name, rule in promises.pop("rules").items())
+    return (
+        _header([contract], "{#", " #}")
+        + f"""{{% macro {contract.table}_contract() %}}
+{{{{ return({{
+    {_literal(promises)[1:-1]},
+    "fields": {{
+{fields}    }},
+    "rules": {{
+{rules}    }},
+}}) }}}}
+{{% endmacro %}}
+"""
+    )
+
+
+def _literal(value: dict[str, object]) -> str:
+    """JSON, which is a Jinja literal too; too long for one line, it goes on below, broken after commas."""
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) + 8 <= LINE_WIDTH:
+        return text
     lines = [""]
-    for item in items:
-        if lines[-1] and indent + len(lines[-1]) + len(item) + 2 > LINE_WIDTH:
-            lines.append("")
-        lines[-1] += f"{' ' if lines[-1] else ''}{item},"
-    if not lines[0]:
-        return ""
-    return "\n" + "".join(f"{' ' * indent}{line}\n" for line in lines) + " " * (indent - 4)
+    for item in re.findall(r'(?:"(?:[^"\\]|\\.)*"|[^",])+,?', text):  # up to a comma that is not in a string
+        for part in _parts(item):
+            if lines[-1] and len(lines[-1]) + len(part) > LINE_WIDTH - 12:
+                lines.append("")
+            lines[-1] += part if lines[-1] else part.lstrip()
+    return "\n            ".join(lines)
 
 
-def _staging_sql(contract: Contract) -> str:
-    names = _wrapped((f"'{field.name}'" for field in contract.fields), 12)
-    lines = [f"        {_cast(field)} as {field.column}," for field in contract.fields]
-    for column, field in zip(EVENT_COLUMNS, (contract.identity, contract.event_time), strict=True):
-        if contract.by_name[field].column != column:
-            lines.append(f"        {_as_event_column(column, contract.by_name[field])} as {column},")
-    return (
-        _header([contract], "--")
-        + f"""with messages as (
-
-    select
-        {{{{ bronze_columns() }}}},
-        {{{{ parse_json_object('value', [{names}]) }}}} as fields
-    from {{{{ source('bronze', '{contract.table}') }}}}
-
-),
-
-final as (
-
-    select
-        kafka_cluster,
-        topic,
-        partition,
-        kafka_offset,
-        kafka_timestamp,
-        {{{{ received_at() }}}} as received_at,
-        ingested_at,
-        ingest_batch_id,
-        payload,
-        payload_bytes,
-        fields,
-"""
-        + "\n".join(lines).rstrip(",")
-        + """
-    from messages
-
-)
-
-select * from final
-"""
-    )
-
-
-def _cast(field: Field) -> str:
-    text = f"json_field('fields', '{field.name}')"
-    if field.format == "uuid":
-        return f"{{{{ to_uuid({text}) }}}}"
-    match field.logical_type:
-        case "integer":
-            return f"{{{{ to_integer({text}) }}}}"
-        case "number":
-            return f"{{{{ to_decimal({text}, {field.precision}, {field.scale}) }}}}"
-        case "boolean":
-            return f"{{{{ to_boolean({text}) }}}}"
-        case "date":
-            return f"{{{{ to_date({text}) }}}}"
-        case "timestamp":
-            return f"{{{{ to_timestamp_utc({text}) }}}}"
-    return f"{{{{ json_string('payload', 'fields', '{field.name}') }}}}"
-
-
-def _as_event_column(column: str, field: Field) -> str:
-    cast = _cast(field)
-    if column == "event_id" and field.logical_type != "string":
-        return f"cast({cast} as {{{{ dbt.type_string() }}}})"
-    return cast
-
-
-def _checked_sql(contract: Contract) -> str:
-    rules: list[str] = []
-    for field in contract.fields:
-        rules.append(f"{{{{ field_rule('{field.name}', '{field.column}', required={str(field.required).lower()}) }}}}")
-    broken: dict[str, list[str]] = {field.name: [] for field in contract.fields}
-    for field in contract.fields:
-        for condition, rule in _conditions(field):
-            rules.append(f"case when {condition} then '{rule}' end")
-            broken[field.name].append(condition)
-    conditions = {rule.name: f"not ({_within_limits(contract, rule.expression)})" for rule in contract.rules}
-    for named in contract.rules:
-        rules.append(f"case when {conditions[named.name]} then '{named.name}' end")
-    optional = [field for field in contract.fields if not field.required]
-    if optional and contract.minimum_completeness:
-        weights = _wrapped((f"'{field.name}': {field.weight}" for field in contract.fields), 16)
-        rules.append(f"{{{{ completeness_rule({{{weights}}}, minimum={contract.minimum_completeness}) }}}}")
-    lost = [_lost([f"{field.column} is null", *broken[field.name]], field.weight) for field in contract.fields] + [
-        _lost([conditions[rule.name]], rule.weight) for rule in contract.rules
-    ]
-    total = sum(field.weight for field in contract.fields) + sum(rule.weight for rule in contract.rules)
-    missing = [
-        f"case when {{{{ json_field('fields', '{f.name}') }}}} is null then '{f.name}' end" for f in optional
-    ] or ["cast(null as {{ dbt.type_string() }})"]
-    limits = [
-        f"{{{{ in_range('{name}', {_limit(field.minimum)}, {_limit(field.maximum)}) }}}} as _{name}"
-        for name, field in _limited(contract).items()
-    ]
-    limited = ",\n        ".join(["\n        *", *limits]) if limits else " *"
-    common = ",\n        ".join(f"messages.{column}" for column in MESSAGE_COLUMNS)
-    columns = "".join(
-        f",\n        messages.{field.column}" for field in contract.fields if field.column not in EVENT_COLUMNS
-    )
-    return (
-        _header([contract], "--")
-        + f"""-- noqa: disable=LT02
--- because sqlfluff takes the text of a set block for lines of the query
-with messages as (
-
-    select{limited}
-    from {{{{ ref('{contract.staging_model}') }}}}
-
-),
-
-checked as (
-
-    select
-        *,
-        {{{{ date_of('event_time') }}}} as event_date,
-        {{{{ md5_text('payload') }}}} as payload_md5,
-        {{% set rules %}}{_sql_list(rules)}{{% endset %}}
-        {{{{ failed_rules(rules) }}}} as failed_rules,
-        {{% set missing %}}{_sql_list(missing)}{{% endset %}}
-        {{{{ missing_fields(missing) }}}} as missing_fields,
-        {{% set lost %}}{_sql_list(lost, " + ")}{{% endset %}}
-        {{{{ quality_score(lost, total={total}) }}}} as quality_score
-    from messages
-
-),
-
-final as (
-
-    select
-        {common}{columns}
-    from checked as messages
-
-)
-
-select * from final
-"""
-    )
-
-
-def _sql_list(items: list[str], separator: str = ", ") -> str:
-    indent = "\n            "
-    return indent + f"{separator.rstrip()}{indent}".join(items) + "\n        "
-
-
-def _lost(conditions: list[str], weight: int) -> str:
-    """SQL of the weight that a field loses when any of the conditions holds."""
-    line = f"case when {' or '.join(conditions)} then {weight} else 0 end"
-    if len(line) <= LINE_WIDTH - 14:
-        return line
-    alternatives = "\n                    or ".join(conditions)
-    return f"""case
-                when
-                    {alternatives}
-                    then {weight}
-                else 0
-            end"""
-
-
-def _limited(contract: Contract) -> dict[str, Field]:
-    """Numbers that a rule reads only within their limits, in a column of their own: ingest/rules.py counts on that."""
-    read = {word.lower() for rule in contract.rules for word in _words(rule.expression)}
-    return {
-        field.column: field
-        for field in contract.fields
-        if field.column in read and not field.identifier and (field.minimum is not None or field.maximum is not None)
-    }
-
-
-def _within_limits(contract: Contract, expression: str) -> str:
-    """A rule's SQL over the columns of `_limited`, whose names begin with an underscore, as no field's does."""
-    limited = _limited(contract)
-    return "".join(f"_{word}" if word.lower() in limited else word for word in _words(expression))
-
-
-def _words(expression: str) -> list[str]:
-    """A rule's SQL in pieces: texts in quotes, words, and what stands between them."""
-    return re.findall(r"'[^']*'|\w+|[^'\w]+", expression)
-
-
-def _limit(limit: int | Decimal | None) -> str:
-    return "none" if limit is None else str(limit) if isinstance(limit, int) else f"{limit:f}"
-
-
-def _conditions(field: Field) -> list[tuple[str, str]]:
-    """SQL conditions under which a field's value breaks its contract, with the rule's name."""
-    found = []
-    limits = [
-        f"{field.column} {operator} {_limit(limit)}"
-        for operator, limit in (("<", field.minimum), (">", field.maximum))
-        if limit is not None
-    ]
-    if field.logical_type in ("timestamp", "date"):
-        macro = "in_time_range" if field.logical_type == "timestamp" else "in_date_range"
-        limits.append(f"not {{{{ {macro}('{field.column}') }}}}")
-    if limits:
-        found.append((" or ".join(limits), f"{field.name}_out_of_range"))
-    if field.allowed is not None:
-        values = ", ".join(f"'{value}'" for value in field.allowed)
-        found.append((f"{field.column} not in ({values})", f"{field.name}_not_allowed"))
-    if field.pattern is not None:
-        found.append((f"not {{{{ matches('{field.column}', '{field.pattern}') }}}}", f"{field.name}_malformed"))
-    return found
-
-
-def _arrived_sql(contract: Contract) -> str:
-    columns = [*MESSAGE_COLUMNS, *(field.column for field in contract.fields if field.column not in EVENT_COLUMNS)]
-    return (
-        _header([contract], "--")
-        + """{{ config(materialized='table', schema='staging') }}
-
-select
-    """
-        + ",\n    ".join(columns)
-        + f"""
-from {{{{ ref('int_{contract.table}__checked') }}}}
-where {{{{ unjudged(verdicts='int_{contract.table}__verdicts') }}}}
-"""
-    )
+def _parts(item: str) -> list[str]:
+    """An item with a string too long for a line: in several strings, which Jinja puts together again."""
+    width = LINE_WIDTH - 20
+    if len(item) <= width:
+        return [item]
+    before, string, after = re.fullmatch(r'(.*?)"((?:[^"\\]|\\.)*)"([^"]*)', item, re.DOTALL).groups()  # type: ignore[union-attr]
+    letters = re.findall(r"\\u[0-9a-f]{4}|\\.|.", string)
+    pieces = [f'"{"".join(letters[start : start + width // 2])}"' for start in range(0, len(letters), width // 2)]
+    return [before, *pieces[:-1], pieces[-1] + after]
 
 
 def _verdicts_sql(contract: Contract) -> str:
-    fields = _wrapped((f"'{field.column}'" for field in contract.fields if field.column not in EVENT_COLUMNS), 8)
-    references = [
-        f"""{{
-            'column': '{field.column}', 'rule': '{field.name}_unknown',
-            'relation': ref('{field.reference.model}'), 'key': '{field.reference.column}',
-        }}"""
+    table = contract.table
+    references = "".join(
+        f"        '{field.name}': ref('{field.reference.model}'),\n"
         for field in contract.fields
         if field.reference and field.reference.strict
-    ]
-    reference_argument = (
-        ",\n    references=[\n        " + ",\n        ".join(references) + ",\n    ]" if references else ""
     )
     return (
         _header([contract], "--")
-        + f"""{{{{ config(
-    materialized='incremental',
-    incremental_strategy='merge',
-    unique_key=['kafka_cluster', 'topic', 'partition', 'kafka_offset'],
-    partition_by=by_month('event_date'),
-    post_hook="{{{{ advance_watermarks() }}}}",
-) }}}}
-
--- depends_on: {{{{ ref('released_messages') }}}}
-{{{{ verdicts(
-    checked=ref('int_{contract.table}__checked'),
-    arrived=ref('int_{contract.table}__arrived'),
-    fields=[{fields}]{reference_argument},
-) }}}}
+        + f"""{{{{ verdicts(
+    ref('int_{table}__checked'), ref('int_{table}__arrived'), {table}_contract(){"," if references else ""}
 """
+        + (f"    references={{\n{references}    }},\n" if references else "")
+        + ") }}\n"
     )
 
 
-def _all_messages_sql(contracts: list[Contract]) -> str:
-    columns = ",\n    ".join((*MESSAGE_COLUMNS, "verdict", "_build"))
-    selects = [
-        f"select\n    {columns}\nfrom {{{{ ref('int_{contract.table}__verdicts') }}}}\n" for contract in contracts
-    ]
-    return _header(contracts, "--") + "\nunion all\n\n".join(selects)
+def _within_limits(contract: Contract, expression: str) -> str:
+    """A rule's SQL in which each number that has limits is read from a column that is null outside of them.
+
+    Those columns' names begin with an underscore, as no field's does; macros/topics/checks.sql makes them, and
+    ingest/rules.py counts on them.
+    """
+    limited = {
+        field.column
+        for field in contract.fields
+        if not field.identifier and (field.minimum is not None or field.maximum is not None)
+    }
+    words = re.findall(r"'[^']*'|\w+|[^'\w]+", expression)  # texts in quotes, words, and what stands between them
+    return "".join(f"_{word.lower()}" if word.lower() in limited else word for word in words)
 
 
-def _column(name: str, description: str, **more: object) -> dict[str, object]:
-    return {"name": name, "description": description, **more}
+def _quoted(text: str) -> str:
+    """A text as YAML writes it on one line."""
+    return json.dumps(text, ensure_ascii=False)
 
 
-def _shared(*names: str) -> list[dict[str, object]]:
-    return [_column(name, f"{{{{ doc('{name}') }}}}") for name in names]
-
-
-def _dump(contracts: list[Contract], content: dict[str, object]) -> str:
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
-    return _header(contracts, "#") + text
+def _columns(names: tuple[str, ...]) -> str:
+    """YAML of columns that docs.md describes."""
+    return "".join(f"      - {{name: {name}, description: \"{{{{ doc('{name}') }}}}\"}}\n" for name in names)
 
 
 def _sources_yaml(contracts: list[Contract]) -> str:
-    tables = [
-        {
-            "name": contract.table,
-            "description": f"One row per Kafka message of topic {contract.topic}, as it was received. "
-            f"{contract.description}",
-            "columns": _shared(
-                "kafka_cluster",
-                "topic",
-                "partition",
-                "offset",
-                "kafka_timestamp",
-                "key",
-                "key_bytes",
-                "value",
-                "value_bytes",
-                "headers",
-                "ingested_at",
-                "ingest_batch_id",
-            ),
-        }
+    tables = "".join(
+        f"      - name: {contract.table}\n"
+        f"        description: {_quoted(_grain(contract) + ', as it was received. ' + contract.description)}\n"
         for contract in contracts
-    ]
-    return _dump(
-        contracts,
-        {
-            "sources": [
-                {
-                    "name": "bronze",
-                    "schema": "{{ 'bronze_pinned' if target.type == 'spark' else 'bronze' }}",
-                    "description": "Kafka topics as raw Iceberg tables, landed by the Faust worker.",
-                    "tables": tables,
-                }
-            ]
-        },
     )
-
-
-def _field_columns(contract: Contract) -> list[dict[str, object]]:
-    return [_column(field.column, field.description) for field in contract.fields if field.column not in EVENT_COLUMNS]
+    return (
+        _header(contracts, "#")
+        + """sources:
+  - name: bronze
+    schema: "{{ 'bronze_pinned' if target.type == 'spark' else 'bronze' }}"
+    description: Kafka topics as raw Iceberg tables, landed by the Faust worker.
+    tables:
+"""
+        + tables
+    )
 
 
 def _staging_yaml(contracts: list[Contract]) -> str:
-    models = [
-        {
-            "name": contract.staging_model,
-            "description": f"One row per Kafka message of topic {contract.topic}, parsed and cast; a value that cannot "
-            f"be cast is null here and keeps its text in `fields`. {contract.description}",
-            "columns": _shared(
-                "kafka_cluster",
-                "topic",
-                "partition",
-                "kafka_offset",
-                "kafka_timestamp",
-                "received_at",
-                "ingested_at",
-                "ingest_batch_id",
-                "payload",
-                "payload_bytes",
-                "fields",
-                *EVENT_COLUMNS,
-            )
-            + _field_columns(contract),
-        }
-        for contract in contracts
-    ]
-    return _dump(contracts, {"models": models})
+    return (
+        _header(contracts, "#")
+        + "models:\n"
+        + "".join(_model(contract.staging_model, _grain(contract) + ", parsed and cast.") for contract in contracts)
+    )
 
 
 def _messages_yaml(contracts: list[Contract]) -> str:
-    verdict = _column(
-        "verdict",
-        "{{ doc('verdict') }}",
-        data_tests=[
-            "not_null",
-            {"accepted_values": {"arguments": {"values": ["accepted", "duplicate", "conflict", "rejected", "held"]}}},
-        ],
-    )
-    build = _column("_build", "{{ doc('_build') }}", data_tests=["not_null"])
-    models: list[dict[str, object]] = []
+    text = _header(contracts, "#") + "models:\n"
     for contract in contracts:
-        models.append(
-            {
-                "name": f"int_{contract.table}__checked",
-                "description": f"One row per Kafka message of topic {contract.topic}, with the rules it fails.",
-                "columns": _shared(*MESSAGE_COLUMNS) + _field_columns(contract),
-            }
+        one, table = _grain(contract), contract.table
+        text += _model(f"int_{table}__checked", f"{one}, with the rules it fails.")
+        text += _model(f"int_{table}__arrived", f"{one} that no build has judged yet; empty in a full refresh.")
+        text += _model(f"int_{table}__verdicts", f"{one}, with its verdict. {contract.description}")
+        text += f"""    data_tests:
+      - unique_together: {{arguments: {{columns: [kafka_cluster, topic, partition, kafka_offset]}}}}
+      - unique_together:
+          name: one_accepted_copy_of_each_event_in_{table}
+          arguments: {{columns: [event_id], among: "verdict = 'accepted'"}}
+    columns:
+"""
+        text += "".join(
+            f"      - {{name: {field.column}, description: {_quoted(field.description)}}}\n"
+            for field in contract.fields
+            if field.column not in EVENT_COLUMNS
         )
-        models.append(
-            {
-                "name": f"int_{contract.table}__arrived",
-                "description": f"One row per Kafka message of topic {contract.topic} that no earlier build has judged; "
-                "empty when all are judged anew.",
-                "columns": _shared(*MESSAGE_COLUMNS) + _field_columns(contract),
-            }
-        )
-        models.append(
-            {
-                "name": f"int_{contract.table}__verdicts",
-                "description": f"One row per Kafka message of topic {contract.topic}, with its verdict.",
-                "config": {"meta": {"staging": contract.staging_model, "contract": _promises(contract)}},
-                "data_tests": [
-                    {
-                        "unique_together": {
-                            "arguments": {"columns": ["kafka_cluster", "topic", "partition", "kafka_offset"]}
-                        }
-                    },
-                    {
-                        "unique_together": {
-                            "name": f"one_accepted_copy_of_each_event_in_{contract.table}",
-                            "arguments": {"columns": ["event_id"], "among": "verdict = 'accepted'"},
-                        }
-                    },
-                ],
-                "columns": [*_shared(*MESSAGE_COLUMNS), *_field_columns(contract), verdict, build],
-            }
-        )
-    models.append(
-        {
-            "name": "int_messages",
-            "description": "One row per Kafka message of any topic, with its verdict.",
-            "columns": [
-                *(
-                    column | ({"data_tests": ["not_null"]} if column["name"] == "received_at" else {})
-                    for column in _shared(*MESSAGE_COLUMNS)
-                ),
-                _column("verdict", "{{ doc('verdict') }}"),
-                _column("_build", "{{ doc('_build') }}"),
-            ],
-        }
-    )
-    return _dump(contracts, {"models": models})
+        text += """      - name: verdict
+        description: "{{ doc('verdict') }}"
+        data_tests: [not_null, known_verdict]
+      - {name: _build, description: "{{ doc('_build') }}", data_tests: [not_null]}
+"""
+    text += _model("int_messages", "One row per Kafka message of any topic, with its verdict.") + "    columns:\n"
+    columns = _columns((*MESSAGE_COLUMNS, "verdict", "_build"))
+    received = "{name: received_at, description: \"{{ doc('received_at') }}\""
+    return text + columns.replace(received, f"{received}, data_tests: [not_null]")
 
 
-def _promises(contract: Contract) -> dict[str, object]:
-    """What the verdicts follow from, by which macros/evolution.sql knows that a contract has changed."""
+def _model(name: str, description: str) -> str:
+    return f"  - name: {name}\n    description: {_quoted(description)}\n"
+
+
+def _grain(contract: Contract) -> str:
+    return f"One row per Kafka message of topic {contract.topic}"
+
+
+def _promises(contract: Contract) -> dict[str, Any]:
+    """What the verdicts follow from, by which macros/topics/evolution.sql knows that a contract has changed."""
     return {
         "topic": contract.topic,
         "version": contract.version,
@@ -521,7 +259,14 @@ def _promises(contract: Contract) -> dict[str, object]:
         "event_time": contract.event_time,
         "minimum_completeness": contract.minimum_completeness,
         "fields": {field.name: _field_promises(field) for field in contract.fields},
-        "rules": {rule.name: {"condition": rule.expression, "weight": rule.weight} for rule in contract.rules},
+        "rules": {
+            rule.name: {
+                "condition": rule.expression,
+                "weight": rule.weight,
+                "sql": _within_limits(contract, rule.expression),
+            }
+            for rule in contract.rules
+        },
     }
 
 

@@ -24,3 +24,18 @@
     {%- endfor -%}
     {{ return(default__get_empty_schema_sql(here)) }}
 {% endmacro %}
+
+{% macro dbt_spark_validate_get_incremental_strategy(raw_strategy, file_format) %}
+    {#- dbt-spark knows its own strategies only, whatever macros a project has. -#}
+    {% if raw_strategy == 'merge_changed' %}{{ return(raw_strategy) }}{% endif %}
+    {{ return(dbt_spark.dbt_spark_validate_get_incremental_strategy(raw_strategy, file_format)) }}
+{% endmacro %}
+
+{% macro dbt_spark_get_incremental_sql(strategy, source, target, existing, unique_key, incremental_predicates) %}
+    {% if strategy == 'merge_changed' %}
+        {{ return(merge_changed(target, source, unique_key, incremental_predicates or [])) }}
+    {% endif %}
+    {{ return(dbt_spark.dbt_spark_get_incremental_sql(
+        strategy, source, target, existing, unique_key, incremental_predicates
+    )) }}
+{% endmacro %}

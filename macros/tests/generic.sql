@@ -7,7 +7,9 @@
     -#}
     {% set conditions = [config.get('where')] if config.get('where') else [] %}
     {% if execute
-        and model.test_metadata.name in ('not_null', 'accepted_values', 'relationships', 'known_or_released')
+        and model.test_metadata.name in (
+            'not_null', 'accepted_values', 'relationships', 'known_or_released', 'known_verdict',
+        )
         and model.column_name != '_build' and tested_model_is_incremental() %}
         {% do conditions.append(rows_in_scope()) %}
     {% endif %}
@@ -90,6 +92,11 @@
         messages.{{ column_name }} is not null
         and members.{{ field }} is null
         and released.kafka_offset is null
+{% endtest %}
+
+{% test known_verdict(model, column_name) %}
+    {#- Every value is a verdict. -#}
+    {{ test_accepted_values(model, column_name, values=verdict_names()) }}
 {% endtest %}
 
 {% test in_date_range(model, column_name) %}

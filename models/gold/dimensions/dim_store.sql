@@ -1,6 +1,6 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='merge',
+    incremental_strategy='merge_changed',
     unique_key=['store_key'],
 ) }}
 

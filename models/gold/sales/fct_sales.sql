@@ -1,17 +1,11 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='merge',
+    incremental_strategy='merge_changed',
     unique_key=['event_id'],
     partition_by=by_month('sale_date'),
 ) }}
 
-with sales as (
-
-    select * from {{ ref('silver_sales_events') }}
-
-),
-
-stores as (
+with stores as (
 
     select * from {{ ref('dim_store') }}
 
@@ -25,20 +19,20 @@ products as (
 
 {% if is_incremental() %}
 {% set since = last_build() %}
--- new sales, and old ones that fall into a version of their store or product that changed
-concerned as (
+-- new sales, and old ones in a version of their store or product that changed
+sales as (
 
-    select * from sales
+    select * from {{ ref('silver_sales_events') }}
     where _build > {{ since }}
     union
-    select sales.* from sales
+    select sales.* from {{ ref('silver_sales_events') }} as sales
     inner join products
         on
             sales.product_id = products.product_id
             and products.valid_from <= sales.event_time and sales.event_time < products.valid_to
     where products._build > {{ since }}
     union
-    select sales.* from sales
+    select sales.* from {{ ref('silver_sales_events') }} as sales
     inner join stores
         on
             sales.store_id = stores.store_id
@@ -47,9 +41,9 @@ concerned as (
 
 ),
 {% else %}
-concerned as (
+sales as (
 
-    select * from sales
+    select * from {{ ref('silver_sales_events') }}
 
 ),
 {% endif %}
@@ -57,34 +51,34 @@ concerned as (
 final as (
 
     select
-        concerned.event_id,
-        concerned.receipt_id,
-        concerned.line_number,
+        sales.event_id,
+        sales.receipt_id,
+        sales.line_number,
         stores.store_key,
-        concerned.store_id,
+        sales.store_id,
         products.product_key,
-        concerned.product_id,
-        concerned.promotion_id,
-        concerned.customer_id,
-        concerned.payment_method,
-        concerned.event_time as sold_at,
-        concerned.event_date as sale_date,
-        concerned.quantity,
-        concerned.unit_price,
-        cast(concerned.quantity * concerned.unit_price as decimal(18, 2)) as gross_amount,
-        concerned.discount_amount,
-        cast(concerned.quantity * concerned.unit_price - concerned.discount_amount as decimal(18, 2)) as net_amount,
-        cast(concerned.quantity * products.unit_cost as decimal(18, 2)) as cost_amount,
+        sales.product_id,
+        sales.promotion_id,
+        sales.customer_id,
+        sales.payment_method,
+        sales.event_time as sold_at,
+        sales.event_date as sale_date,
+        sales.quantity,
+        sales.unit_price,
+        cast(sales.quantity * sales.unit_price as decimal(18, 2)) as gross_amount,
+        sales.discount_amount,
+        cast(sales.quantity * sales.unit_price - sales.discount_amount as decimal(18, 2)) as net_amount,
+        cast(sales.quantity * products.unit_cost as decimal(18, 2)) as cost_amount,
         {{ this_build() }} as _build
-    from concerned
+    from sales
     left join stores
         on
-            concerned.store_id = stores.store_id
-            and stores.valid_from <= concerned.event_time and concerned.event_time < stores.valid_to
+            sales.store_id = stores.store_id
+            and stores.valid_from <= sales.event_time and sales.event_time < stores.valid_to
     left join products
         on
-            concerned.product_id = products.product_id
-            and products.valid_from <= concerned.event_time and concerned.event_time < products.valid_to
+            sales.product_id = products.product_id
+            and products.valid_from <= sales.event_time and sales.event_time < products.valid_to
 
 )
 

@@ -1,0 +1,175 @@
+{% macro scd2_dimension(changes, conflicts, facts, fact_conflicts, member, valid_from, attributes, inferred) %}
+{#
+  A whole type 2 dimension: versions from the log of changes, inferred members from the facts.
+
+  changes, conflicts            Silver relations: the log, and the copies of its records that lost to other copies
+  facts, fact_conflicts         lists of Silver relations: the events that refer to the member, and their conflicts
+  member                        natural key, e.g. product_id
+  valid_from                    column of `changes` from when a record holds
+  attributes                    see scd2_versions
+  inferred                      column -> SQL of an inferred member's attribute
+
+  Columns: <entity>_key, member, attributes, valid_from, valid_to, is_current, is_inferred, _build.
+#}
+{% set key = member | replace('_id', '_key') %}
+with clock as (
+
+    select {{ as_of() }} as as_of
+
+),
+
+{% if is_incremental() %}
+{% set since = last_build() %}
+affected as (
+
+    -- members with new changes
+    {% for relation in [changes, conflicts] + fact_conflicts %}
+    {{ 'union' if not loop.first }}
+    select {{ member }} from {{ relation }}
+    where _build > {{ since }}
+    {% endfor %}
+    {% for relation in facts %}
+    union
+    -- members of which a new fact is older than all that is known
+    select facts.{{ member }} from {{ relation }} as facts
+    where
+        facts._build > {{ since }}
+        and facts.{{ member }} is not null
+        and not exists (
+            select 1 from {{ this }} as known
+            where
+                known.{{ member }} = facts.{{ member }}
+                and known.valid_from <= facts.event_time
+                and facts.event_time < known.valid_to
+        )
+    {% endfor %}
+    union
+    -- members whose current version does not hold at the moment of the tables
+    select known.{{ member }} from {{ this }} as known
+    cross join clock
+    where known.is_current and not (known.valid_from <= clock.as_of and clock.as_of < known.valid_to)
+
+),
+
+relevant_changes as (
+
+    select changes.* from {{ changes }} as changes
+    inner join affected on changes.{{ member }} = affected.{{ member }}
+
+),
+{% else %}
+relevant_changes as (
+
+    select * from {{ changes }}
+
+),
+{% endif %}
+
+versions as (
+
+    {{ scd2_versions('relevant_changes', member, valid_from, attributes) | indent(4) }}
+
+),
+
+first_versions as (
+
+    select {{ member }}, min(version_from) as version_from
+    from versions
+    group by {{ member }}
+
+),
+
+-- members with a fact before their first version, or without any
+unknown as (
+
+    {% for relation in facts %}
+    {{ 'union' if not loop.first }}
+    select {{ 'distinct' if facts | length == 1 }}
+        facts.{{ member }},
+        coalesce(first_versions.version_from, {{ far_future() }}) as version_to
+    from {{ relation }} as facts
+    {% if is_incremental() %}
+    inner join affected on facts.{{ member }} = affected.{{ member }}
+    {% endif %}
+    left join first_versions on facts.{{ member }} = first_versions.{{ member }}
+    where
+        facts.{{ member }} is not null
+        and facts.event_time < coalesce(first_versions.version_from, {{ far_future() }})
+    {% endfor %}
+
+),
+
+members as (
+
+    select
+        {{ member }},
+        {% for attribute in attributes %}
+        {{ attribute }},
+        {% endfor %}
+        version_from as valid_from,
+        version_to as valid_to,
+        false as is_inferred
+    from versions
+    union all
+    select
+        {{ member }},
+        {% for attribute in attributes %}
+        {{ inferred[attribute] }} as {{ attribute }},
+        {% endfor %}
+        {{ far_past() }} as valid_from,
+        version_to as valid_to,
+        true as is_inferred
+    from unknown
+
+),
+
+dated as (
+
+    select
+        members.*,
+        clock.as_of
+    from members
+    cross join clock
+
+),
+
+result as (
+
+    select
+        {{ surrogate_key([member, epoch_micros('valid_from')]) }} as {{ key }},
+        {{ member }},
+        {% for attribute in attributes %}
+        {{ attribute }},
+        {% endfor %}
+        valid_from,
+        valid_to,
+        {{ is_current_version(member) }} as is_current,
+        is_inferred,
+        {{ this_build() }} as _build
+    from dated
+
+),
+
+final as (
+
+    select * from result
+    {% if is_incremental() %}
+    union all
+    {{ rows_to_delete('result', 'affected', [member], [key]) | indent(4) }}
+    {% endif %}
+
+)
+
+select
+    {{ key }},
+    {{ member }},
+    {% for attribute in attributes %}
+    {{ attribute }},
+    {% endfor %}
+    valid_from,
+    valid_to,
+    is_current,
+    is_inferred,
+    _build
+from final
+{% endmacro %}

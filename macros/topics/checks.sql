@@ -1,0 +1,160 @@
+{#
+  A topic's rules, written from the data of its contract: which of them a message fails, what it lacks, its quality score.
+
+  The rules' names, in the contract's order: <field>_missing and <field>_invalid of the schema, <field>_out_of_range,
+  <field>_not_allowed and <field>_malformed of a field's limits, the contract's own rules, and `incomplete`.
+#}
+
+{% macro check_messages(staged, contract) %}
+{#- staged: relation of stage_messages(); contract: see contract_columns. One row per message. -#}
+{%- set missing = missing_optional_fields(contract) -%}
+with messages as (
+
+    select
+        *
+        {%- for name, field in contract.fields.items() if is_limited_for_rules(name, field, contract) %},
+        {{ in_range(name, field) }} as _{{ field.column or name }}
+        {%- endfor %}
+    from {{ staged }}
+
+),
+
+checked as (
+
+    select
+        *,
+        {{ date_of('event_time') }} as event_date,
+        {{ md5_text('payload') }} as payload_md5,
+        case
+            when payload_bytes is not null then 'message_not_utf8'
+            when payload is null then 'message_tombstone'
+            when fields is null then 'message_malformed'
+            else concat_ws(
+                ',',
+                {{ failed_rules(contract) | join(',\n                ') }}
+            )
+        end as failed_rules,
+        case
+            when fields is null then ''
+            else concat_ws(
+                ',',
+                {{ missing | join(',\n                ') if missing else 'cast(null as ' ~ dbt.type_string() ~ ')' }}
+            )
+        end as missing_fields,
+        case
+            when fields is null then 0
+            else {{ quality_score(contract) | indent(12) }}
+        end as quality_score
+    from messages
+
+)
+
+select
+    {{ (message_columns() + contract_columns(contract)) | join(',\n    ') }}
+from checked
+{% endmacro %}
+
+{% macro broken_limits(name, field) %}
+    {#- Rule -> condition under which a value that could be cast breaks it. Returns a dict. -#}
+    {% set column = field.column or name %}
+    {% set limits = [] %}
+    {% if field.minimum is defined %}{% do limits.append(column ~ ' < ' ~ number_literal(field.minimum)) %}{% endif %}
+    {% if field.maximum is defined %}{% do limits.append(column ~ ' > ' ~ number_literal(field.maximum)) %}{% endif %}
+    {% if field.type == 'timestamp' %}{% do limits.append('not ' ~ in_time_range(column)) %}{% endif %}
+    {% if field.type == 'date' %}{% do limits.append('not ' ~ in_date_range(column)) %}{% endif %}
+    {% set found = {} %}
+    {% if limits %}{% do found.update({name ~ '_out_of_range': limits | join(' or ')}) %}{% endif %}
+    {% if 'values' in field %}
+        {% do found.update({name ~ '_not_allowed': column ~ " not in ('" ~ field['values'] | join("', '") ~ "')"}) %}
+    {% endif %}
+    {% if 'pattern' in field %}
+        {% do found.update({name ~ '_malformed': 'not ' ~ matches(column, field.pattern)}) %}
+    {% endif %}
+    {{ return(found) }}
+{% endmacro %}
+
+{% macro failed_rules(contract) %}
+    {#- SQL expressions, each a rule's name or null. Returns a list of texts. -#}
+    {% set rules = [] %}
+    {% for name, field in contract.fields.items() %}
+        {% set text, column = json_field('fields', name), field.column or name %}
+        {% if field.required %}
+            {% do rules.append(
+                'case when ' ~ text ~ " is null then '" ~ name ~ "_missing' when " ~ column ~ " is null then '"
+                ~ name ~ "_invalid' end"
+            ) %}
+        {% else %}
+            {% do rules.append(
+                'case when ' ~ text ~ ' is not null and ' ~ column ~ " is null then '" ~ name ~ "_invalid' end"
+            ) %}
+        {% endif %}
+    {% endfor %}
+    {% for name, field in contract.fields.items() %}
+        {% for rule, condition in broken_limits(name, field).items() %}
+            {% do rules.append('case when ' ~ condition ~ " then '" ~ rule ~ "' end") %}
+        {% endfor %}
+    {% endfor %}
+    {% for name, rule in contract.rules.items() %}
+        {% do rules.append('case when not (' ~ rule.sql ~ ") then '" ~ name ~ "' end") %}
+    {% endfor %}
+    {% if contract.minimum_completeness and missing_optional_fields(contract) %}
+        {% set present, weights = [], [] %}
+        {% for name, field in contract.fields.items() %}
+            {% do present.append('case when ' ~ json_field('fields', name) ~ ' is not null then ' ~ field.weight ~ ' else 0 end') %}
+            {% do weights.append(field.weight) %}
+        {% endfor %}
+        {% do rules.append(
+            'case when 100 * (' ~ present | join(' + ') ~ ') < ' ~ contract.minimum_completeness * (weights | sum)
+            ~ " then 'incomplete' end"
+        ) %}
+    {% endif %}
+    {{ return(rules) }}
+{% endmacro %}
+
+{% macro missing_optional_fields(contract) %}
+    {#- SQL expressions, each the name of an optional field that is absent or null, else null. Returns a list of texts. -#}
+    {% set missing = [] %}
+    {% for name, field in contract.fields.items() if not field.required %}
+        {% do missing.append('case when ' ~ json_field('fields', name) ~ " is null then '" ~ name ~ "' end") %}
+    {% endfor %}
+    {{ return(missing) }}
+{% endmacro %}
+
+{% macro quality_score(contract) %}
+    {#- 100 less the share of the weights lost to failed and missing parts, rounded down. Returns an integer 0-100. -#}
+    {% set lost, weights = [], [] %}
+    {% for name, field in contract.fields.items() %}
+        {% set conditions = [(field.column or name) ~ ' is null'] + broken_limits(name, field).values() | list %}
+        {% do lost.append('case when ' ~ conditions | join(' or ') ~ ' then ' ~ field.weight ~ ' else 0 end') %}
+        {% do weights.append(field.weight) %}
+    {% endfor %}
+    {% for rule in contract.rules.values() %}
+        {% do lost.append('case when not (' ~ rule.sql ~ ') then ' ~ rule.weight ~ ' else 0 end') %}
+        {% do weights.append(rule.weight) %}
+    {% endfor %}
+    {% set total = weights | sum %}
+    {{ return(
+        'cast(floor(cast(100 * (' ~ total ~ ' - (\n    ' ~ lost | join('\n    + ') ~ '\n)) as double) / ' ~ total ~ ') as int)'
+    ) }}
+{% endmacro %}
+
+{% macro is_limited_for_rules(name, field, contract) %}
+    {#- Whether a rule reads a number only within its limits, in a column of its own: ingest/rules.py counts on that. -#}
+    {% set column = '(?<![a-z0-9_])_' ~ (field.column or name) ~ '(?![a-z0-9_])' %}
+    {% set rules = contract.rules.values() | map(attribute='sql') | join(' ') %}
+    {{ return((field.minimum is defined or field.maximum is defined) and modules.re.search(column, rules) is not none) }}
+{% endmacro %}
+
+{% macro in_range(name, field) %}
+    {#- A number within its field's limits, else null. Of the column's type. -#}
+    {% set column, limits = field.column or name, [] %}
+    {% if field.minimum is defined %}{% do limits.append(column ~ ' >= ' ~ number_literal(field.minimum)) %}{% endif %}
+    {% if field.maximum is defined %}{% do limits.append(column ~ ' <= ' ~ number_literal(field.maximum)) %}{% endif %}
+    {{ return('case when ' ~ limits | join(' and ') ~ ' then ' ~ column ~ ' end') }}
+{% endmacro %}
+
+{% macro number_literal(number) %}
+    {#- A contract's limit, of at most 15 digits, as an exact SQL number: never with an exponent, which makes a double. -#}
+    {% set text = number | string %}
+    {{ return(('%.15f' | format(number)).rstrip('0') if 'e' in text else text) }}
+{% endmacro %}
