@@ -76,6 +76,7 @@ def _judged(cursor: DuckDBPyConnection) -> dict[tuple[str, str], Judged]:
     if not there:
         return {}
     rows = cursor.execute(
-        "select table_name, table_uuid, snapshot_id, sequence_number, committed_ms from meta.judged_snapshots"
+        "select table_name, table_uuid, snapshot_id, sequence_number, committed_ms from meta.judged_snapshots "
+        "where snapshot_id is not null"
     ).fetchall()
     return {(name, uuid): Judged(*snapshot) for name, uuid, *snapshot in rows}

@@ -14,7 +14,7 @@ import re
 import time
 from _thread import interrupt_main
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -22,11 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from ingest.contracts import load_contracts
 from ingest.errors import LevainError
 from ingest.settings import PROJECT_ROOT, Settings
-from levain import interrupts, processes
-from levain.codegen import generate
+from levain import changes, interrupts, processes
 from levain.terminal import errors, progress, say, show_table, warn
 
 if TYPE_CHECKING:
@@ -61,20 +59,30 @@ def build(
     select: str = "",
     manifest: Manifest | None = None,
 ) -> None:
-    """Build and test every model, or those of a dbt selection.
+    """Build and test what new messages, changed code or unfinished builds can touch, or a dbt selection.
+
+    On DuckDB, what needs no build is found before dbt is imported (levain/changes.py); Spark builds everything.
 
     Args:
         settings: which home.
         target: `duckdb` or `spark`.
-        full_refresh: build every table anew, from all of Bronze.
-        audit: tests read every row, not only what changed since they last passed.
-        select: dbt selection; empty: everything.
+        full_refresh: rebuild every table, from all of Bronze.
+        audit: build everything, and tests read every row, not only what changed since they last passed.
+        select: dbt selection; empty: what has to be built.
         manifest: the project as `parse` read it; None: read it first.
 
     Raises:
         LevainError: Bronze has no tables, a contract was changed without `levain generate`, another build runs, the
             selection matches nothing, a model cannot be built, a test fails, or what was built is not whole on disk.
     """
+    plan = None
+    if target == "duckdb" and not select:
+        plan = changes.plan(settings) if not (full_refresh or audit) else changes.Plan(changes.checksum())
+    if plan is not None and plan.is_empty:
+        say("build", f"nothing to do: build {plan.build} has judged every message, and the project is the same")
+        return
+    from levain.codegen import generate
+
     generate(check=True)
     check_bronze(settings)
     if target == "spark":
@@ -89,10 +97,11 @@ def build(
     arguments += ["--full-refresh"] if full_refresh else []
     arguments += ["--vars", json.dumps({"audit": True})] if audit else []
     arguments += ["--select", *select.split()] if select else []
+    arguments += plan.arguments if plan is not None else []
     began = time.monotonic()
     with build_lock(settings):
         try:
-            result = run_dbt(settings, arguments, "Building", manifest)
+            result = run_dbt(settings, arguments, "Building", manifest, plan.notes if plan is not None else {})
         except KeyboardInterrupt:
             warn("The build was interrupted: the next one builds what it did not finish.")
             raise
@@ -120,7 +129,13 @@ def parse(settings: Settings, target: str = "duckdb") -> Manifest:
     return manifest
 
 
-def run_dbt(settings: Settings, arguments: Sequence[str], title: str, manifest: Manifest | None = None) -> Any:
+def run_dbt(
+    settings: Settings,
+    arguments: Sequence[str],
+    title: str,
+    manifest: Manifest | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> Any:
     """Run one dbt command in this process; all that it writes goes below the home.
 
     Args:
@@ -128,6 +143,7 @@ def run_dbt(settings: Settings, arguments: Sequence[str], title: str, manifest: 
         arguments: as on dbt's command line.
         title: of the progress display; empty: none.
         manifest: the project, if it was read before.
+        notes: what macros read as `dbt_metadata_envs`.
 
     Returns:
         what dbt's own runner gives as the command's result.
@@ -143,6 +159,7 @@ def run_dbt(settings: Settings, arguments: Sequence[str], title: str, manifest: 
         "DO_NOT_TRACK": "1",
         "LEVAIN_SPARK_JARS": os.environ.get("LEVAIN_SPARK_JARS", str(PROJECT_ROOT / ".cache" / "spark-jars")),
     }
+    environment = {f"DBT_ENV_CUSTOM_ENV_{name}": value for name, value in (notes or {}).items()}
     settings.run_dir.mkdir(parents=True, exist_ok=True)
     places = ["--project-dir", str(PROJECT_ROOT), "--target-path", str(settings.root / "target")]
     places += ["--log-path", str(settings.run_dir), "--quiet", "--log-level", "none", "--log-level-file", "info"]
@@ -153,10 +170,13 @@ def run_dbt(settings: Settings, arguments: Sequence[str], title: str, manifest: 
         from levain.duckdb_plugin import release
 
         try:
+            os.environ |= environment
             with interrupts.noted() as interrupted:
                 report = _reporter(advance, interrupted)
                 outcome = dbtRunner(manifest=manifest, callbacks=[report]).invoke([*arguments, *places])
         finally:
+            for name in environment:
+                del os.environ[name]
             release()
     if interrupted and not outcome.success:
         raise KeyboardInterrupt
@@ -202,6 +222,7 @@ def check_bronze(settings: Settings) -> list[tuple[str, str]]:
     Raises:
         LevainError: one is missing.
     """
+    from ingest.contracts import load_contracts
     from levain.bronze import bronze_tables
 
     found = bronze_tables(settings)

@@ -70,13 +70,16 @@
         'create table if not exists ' ~ meta_table('judged_snapshots')
         ~ ' (table_name varchar, table_uuid varchar, snapshot_id bigint, sequence_number bigint, committed_ms bigint)'
     ) %}
+    {% do run_query(
+        'alter table ' ~ meta_table('judged_snapshots') ~ ' add column if not exists metadata_location varchar'
+    ) %}
     {% if read %}
         {% set these = ' where table_name in (' ~ read | join(', ') ~ ')' %}
         {% do run_query('delete from ' ~ meta_table('judged_snapshots') ~ these) %}
         {% do run_query(
             'insert into ' ~ meta_table('judged_snapshots')
-            ~ ' select table_name, table_uuid, snapshot_id, sequence_number, committed_ms from lake.bronze_tables'
-            ~ these ~ ' and snapshot_id is not null'
+            ~ ' select table_name, table_uuid, snapshot_id, sequence_number, committed_ms, metadata_location'
+            ~ ' from lake.bronze_tables' ~ these
         ) %}
     {% endif %}
 {% endmacro %}

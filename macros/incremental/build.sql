@@ -14,6 +14,9 @@
     tests       test, checksum, build                      the last build whose rows each data test passed on, and the
                 checksum of the test's definition then (macros/tests/scope.sql)
     failures    node, kind, name, status, build            what failed or was skipped, and has not passed since
+    code        build, code, relations                     builds after which every table stood for all of Bronze and
+                every test had passed: the checksum of the project that built them, and what they are (JSON). Only
+                `levain build` notes them; it decides by them what its next build can leave out (levain/changes.py)
 #}
 
 {% macro meta_table(name) %}
@@ -77,6 +80,7 @@
         'contracts': meta_contracts_columns(),
         'watermarks': 'model ' ~ text ~ ', kafka_cluster ' ~ text ~ ', topic ' ~ text ~ ', partition int, next_offset bigint',
         'tests': 'test ' ~ text ~ ', checksum ' ~ text ~ ', build bigint',
+        'code': 'build bigint, code ' ~ text ~ ', relations ' ~ text,
         'failures': 'node ' ~ text ~ ', kind ' ~ text ~ ', name ' ~ text ~ ', status ' ~ text ~ ', build bigint',
     } %}
     {% do run_query('create schema if not exists ' ~ meta_table('builds').include(identifier=false)) %}
@@ -121,7 +125,7 @@
         {% do note_judged(results) %}
         {% do note_tests(results, build) %}
         {% do note_failures(results, build) %}
-        {% do note_outcome(results, build) %}
+        {% if note_outcome(results, build) %}{% do note_code(build) %}{% endif %}
         {% do checkpoint() %}
     {% endif %}
 {% endmacro %}
@@ -178,20 +182,22 @@
 {% endmacro %}
 
 {% macro note_outcome(results, build) %}
-    {% set failed = [] %}
-    {% set skipped = [] %}
-    {% set done = [] %}
+    {#- Returns whether the build was complete, and nothing failed, was skipped or warned. -#}
+    {% set failed, skipped, warned, done, missing = [], [], [], [], [] %}
     {% for result in results %}
         {% if result.status == 'skipped' %}
             {% do skipped.append(result.node.name) %}
         {% elif result.status in failed_statuses() %}
             {% do failed.append(result.node.resource_type ~ ' ' ~ result.node.name) %}
+        {% elif result.status == 'warn' %}
+            {% do warned.append(result.node.name) %}
         {% endif %}
         {% do done.append(result.node.unique_id) %}
     {% endfor %}
-    {% set missing = [] %}
+    {#- `levain build` says so when what it leaves out is as it would come out. -#}
+    {% set rest_is_current = dbt_metadata_envs.get('LEVAIN_REST_IS_CURRENT') %}
     {% for id, node in graph.nodes.items() if node.resource_type in ('model', 'seed', 'snapshot') and id not in done
-        and node.config.materialized != 'ephemeral' %}
+        and node.config.materialized != 'ephemeral' and not rest_is_current %}
         {% do missing.append(id) %}
     {% endfor %}
     {% set words = failed[:5] | join(', ') ~ (' and ' ~ (failed | length - 5) ~ ' more' if failed | length > 5 else '')
@@ -201,6 +207,23 @@
         ~ moment(modules.datetime.datetime.now(modules.pytz.utc)) ~ ", '" ~ ('failed' if failed or skipped else 'passed')
         ~ "', " ~ (not missing) | string | lower ~ ', ' ~ string_literal(words)
     ) %}
+    {{ return(not (failed or skipped or warned or missing)) }}
+{% endmacro %}
+
+{% macro note_code(build) %}
+    {#- What `levain build` says the project is, when it builds all that has to be built, with all tests. -#}
+    {% set code = dbt_metadata_envs.get('LEVAIN_CODE') %}
+    {% if code and flags.WHICH == 'build' %}
+        {% set relations = [] %}
+        {% for node in graph.nodes.values() if node.resource_type in ('model', 'seed', 'snapshot')
+            and node.config.materialized != 'ephemeral' %}
+            {% do relations.append(node.schema ~ '.' ~ node.alias) %}
+        {% endfor %}
+        {% do run_query(
+            'insert into ' ~ meta_table('code') ~ ' values (' ~ build ~ ", '" ~ code ~ "', "
+            ~ string_literal(tojson(relations | sort)) ~ ')'
+        ) %}
+    {% endif %}
 {% endmacro %}
 
 {% macro checkpoint() %}

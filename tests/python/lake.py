@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import duckdb
 from dbt.cli.main import dbtRunner
@@ -16,11 +17,12 @@ from ingest.catalog import ensure_table, open_catalog, watermarks
 from ingest.contracts import load_contracts
 from ingest.lander import Fetch, land
 from ingest.settings import PROJECT_ROOT, Settings
+from levain import changes
 from levain.bronze import load_extensions
 from levain.duckdb_plugin import release
 
 SCHEMAS = ("silver", "gold", "quality", "snapshots")
-WITHOUT_TESTS = ("--exclude-resource-type", "test", "unit_test")
+WITHOUT_TESTS = ("--exclude-resource-type", "test", "--exclude-resource-type", "unit_test")
 CLUSTER = "test"
 
 
@@ -99,6 +101,20 @@ class Lake:
             if r.status in ("error", "fail")
         ]
         assert outcome.success, failed or outcome.exception
+
+    def build_what_is_new(self, *, full: bool = False) -> int | None:
+        """Run what `levain build` would of `dbt build`; full: everything.
+
+        Returns:
+            how many topics it built; None: everything.
+        """
+        plan = changes.plan(self.settings)
+        if full:
+            plan = changes.Plan(plan.code)
+        if not plan.is_empty:
+            with mock.patch.dict(os.environ, {f"DBT_ENV_CUSTOM_ENV_{name}": text for name, text in plan.notes.items()}):
+                self.build(*plan.arguments)
+        return None if plan.topics is None else len(plan.topics)
 
     def read(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of a query on the built tables."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lake import Lake, Record
 
 from ingest.samples.producer import generate
+from levain import changes
 
 PARTITIONS = 3
 Log = dict[tuple[str, int], list[Record]]
@@ -102,6 +103,66 @@ def check_batching(home: Path, seed: int, cuts: random.Random, builds: int) -> N
     assert incremental.keys() == refreshed.keys()
     for name in refreshed:
         assert incremental[name] == refreshed[name], name
+
+
+@pytest.mark.timeout(900)
+@settings(
+    max_examples=1,
+    deadline=None,
+    derandomize=True,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)
+@given(seed=st.integers(1, 10_000), cuts=st.randoms(use_true_random=False))
+def test_builds_of_what_is_new_give_the_tables_of_builds_of_everything(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, cuts: random.Random
+) -> None:
+    check_partial_builds(tmp_path_factory.mktemp("partial"), seed, cuts, steps=4)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+@settings(
+    max_examples=8, deadline=None, phases=(Phase.explicit, Phase.generate), suppress_health_check=list(HealthCheck)
+)
+@given(seed=st.integers(1, 10_000), cuts=st.randoms(use_true_random=False), steps=st.integers(3, 8))
+def test_builds_of_what_is_new_at_length(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, cuts: random.Random, steps: int
+) -> None:
+    check_partial_builds(tmp_path_factory.mktemp("partial"), seed, cuts, steps)
+
+
+def check_partial_builds(folder: Path, seed: int, cuts: random.Random, steps: int) -> None:
+    """Two homes get the same messages, a few topics at a time: one builds what is new, the other everything.
+
+    In one step a model fails in the middle of the build of what is new, and is repaired.
+    """
+    log = a_log(seed)
+    part, whole = Lake(folder / "part"), Lake(folder / "whole")
+    landed = dict.fromkeys(log, 0)
+    seen: list[int | None] = []
+    fails_in = cuts.randrange(1, steps)
+    for number in range(steps):
+        topics = sorted({topic for topic, _ in log})
+        news = topics if number == 0 else cuts.sample(topics, cuts.randint(0, len(topics)))
+        for topic, partition in sorted(log):
+            if topic in news:
+                start, records = landed[topic, partition], log[topic, partition]
+                end = cuts.randint(start, len(records))
+                for lake in (part, whole):
+                    lake.land(topic, partition, records[start:end])
+                landed[topic, partition] = end
+        if number == fails_in:
+            part.write("alter table gold.fct_sales rename column quantity to quantity_")
+            with pytest.raises(AssertionError, match="fct_sales"):
+                part.build_what_is_new(full=True)
+            assert changes.plan(part.settings).topics is None
+            part.write("alter table gold.fct_sales rename column quantity_ to quantity")
+        seen.append(part.build_what_is_new())
+        assert changes.plan(part.settings).is_empty, "a build left something to do"
+        whole.build()
+        assert part.contents() == whole.contents()
+    assert seen[0] is None and {type(topics) for topics in seen} == {int, type(None)}, seen
 
 
 def sale(number: int, sold_at: str, product: str = "P1") -> bytes:
