@@ -58,7 +58,7 @@ MESSAGE_COLUMNS = (
     "missing_fields",
     "quality_score",
 )
-"""Columns of every checked message, whatever its topic: message_columns() in macros/verdicts.sql."""
+"""Columns of every checked message, whatever its topic: message_columns() in macros/topics/messages.sql."""
 
 MOST_EVENTS = 10**10
 """As many events of a topic as sums hold: what models add up has a type that this many of the largest values fit."""

@@ -64,22 +64,32 @@ def render(contracts: list[Contract]) -> dict[str, str]:
         files[f"{folder}/_{system}__sources.yml"] = _sources_yaml(mine)
         files[f"{folder}/_{system}__models.yml"] = _staging_yaml(mine)
         for contract in mine:
-            files[f"{folder}/{contract.staging_model}.sql"] = (
-                _header([contract], "--")
-                + f"{{{{ stage_messages(source('bronze', '{contract.table}'), {contract.table}_contract()) }}}}\n"
+            files[f"{folder}/{contract.staging_model}.sql"] = _call(
+                contract, "stage_messages", f"source('bronze', '{contract.table}')", f"{contract.table}_contract()"
             )
     for contract in contracts:
         table = contract.table
         files[f"macros/topics/contracts/{table}.sql"] = _contract_macro(contract)
-        files[f"models/messages/int_{table}__checked.sql"] = (
-            _header([contract], "--")
-            + f"{{{{ check_messages(ref('{contract.staging_model}'), {table}_contract()) }}}}\n"
+        checked, arrived, data = f"ref('int_{table}__checked')", f"ref('int_{table}__arrived')", f"{table}_contract()"
+        files[f"models/messages/int_{table}__checked.sql"] = _call(
+            contract, "check_messages", f"ref('{contract.staging_model}')", data
         )
-        files[f"models/messages/int_{table}__arrived.sql"] = (
-            _header([contract], "--")
-            + f"{{{{ new_messages(ref('int_{table}__checked'), 'int_{table}__verdicts', {table}_contract()) }}}}\n"
+        files[f"models/messages/int_{table}__arrived.sql"] = _call(
+            contract, "new_messages", checked, f"'int_{table}__verdicts'", data
         )
-        files[f"models/messages/int_{table}__verdicts.sql"] = _verdicts_sql(contract)
+        references = "".join(
+            f"        '{field.name}': ref('{field.reference.model}'),\n"
+            for field in contract.fields
+            if field.reference and field.reference.strict
+        )
+        files[f"models/messages/int_{table}__verdicts.sql"] = _call(
+            contract,
+            "verdicts",
+            checked,
+            arrived,
+            data,
+            *([f"references={{\n{references}    }}"] if references else []),
+        )
     files["models/messages/int_messages.sql"] = (
         _header(contracts, "--")
         + "{{ all_messages([\n"
@@ -96,6 +106,14 @@ def _header(contracts: list[Contract], mark: str, end: str = "") -> str:
     head, advice = f"{mark} {MARK} from {names}:", f"change the contract, not this file.{end}"
     fits = len(head) + 1 + len(advice) <= LINE_WIDTH
     return f"{head} {advice}\n" if fits else f"{head}\n{'' if end else mark + ' '}{advice}\n"
+
+
+def _call(contract: Contract, macro: str, *arguments: str) -> str:
+    """A model that is a call of a macro."""
+    line = f"{{{{ {macro}({', '.join(arguments)}) }}}}"
+    if len(line) > LINE_WIDTH or "\n" in line:
+        line = f"{{{{ {macro}(\n" + "".join(f"    {argument},\n" for argument in arguments) + ") }}"
+    return _header([contract], "--") + line + "\n"
 
 
 def _contract_macro(contract: Contract) -> str:
@@ -141,23 +159,6 @@ def _parts(item: str) -> list[str]:
     letters = re.findall(r"\\u[0-9a-f]{4}|\\.|.", string)
     pieces = [f'"{"".join(letters[start : start + width // 2])}"' for start in range(0, len(letters), width // 2)]
     return [before, *pieces[:-1], pieces[-1] + after]
-
-
-def _verdicts_sql(contract: Contract) -> str:
-    table = contract.table
-    references = "".join(
-        f"        '{field.name}': ref('{field.reference.model}'),\n"
-        for field in contract.fields
-        if field.reference and field.reference.strict
-    )
-    return (
-        _header([contract], "--")
-        + f"""{{{{ verdicts(
-    ref('int_{table}__checked'), ref('int_{table}__arrived'), {table}_contract(){"," if references else ""}
-"""
-        + (f"    references={{\n{references}    }},\n" if references else "")
-        + ") }}\n"
-    )
 
 
 def _within_limits(contract: Contract, expression: str) -> str:

@@ -304,7 +304,7 @@ def was_built(settings: Settings) -> bool:
 def last_state(connection: duckdb.DuckDBPyConnection) -> str | None:
     """What whoever reads the tables has to know: a build that failed or was interrupted, with no good one since.
 
-    Counts plain dbt builds too, since the models' own bookkeeping is what is read (macros/build.sql).
+    Counts plain dbt builds too, since the models' own bookkeeping is what is read (macros/incremental/build.sql).
 
     Returns:
         one sentence or two; None if the last state of every node has passed.

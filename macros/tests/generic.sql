@@ -100,7 +100,7 @@
 {% endtest %}
 
 {% test in_date_range(model, column_name) %}
-    {#- Every date lies in the range of times (macros/times.sql). -#}
+    {#- Every date lies in the range of times (macros/topics/times.sql). -#}
     select {{ column_name }}
     from {{ model }}
     where not {{ in_date_range(column_name) }}

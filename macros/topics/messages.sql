@@ -18,13 +18,6 @@
     {{ return(['accepted', 'duplicate', 'conflict', 'rejected', 'held']) }}
 {% endmacro %}
 
-{% macro message_order() %}
-    {#- Which of several copies of an event came first. Total: the coordinates end it. -#}
-    {{ return(
-        'kafka_timestamp nulls last, kafka_cluster nulls last, partition nulls last, kafka_offset nulls last'
-    ) }}
-{% endmacro %}
-
 {% macro select_list(columns, relation='', replaced={}) %}
     {#- Columns for a select list, one a line. relation: name to read them from; replaced: column -> SQL in its place. -#}
     {% set items = [] %}

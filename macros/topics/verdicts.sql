@@ -167,11 +167,15 @@ ranked as (
 
     select
         screened.*,
-        row_number() over (partition by event_id, screening order by {{ message_order() }}) as place,
-        first_value(payload_md5) over (
-            partition by event_id, screening order by {{ message_order() }}
-        ) as first_payload_md5
+        row_number() over copies as place,
+        first_value(payload_md5) over copies as first_payload_md5
     from screened
+    window
+        copies as (
+            partition by event_id, screening
+            order by
+                kafka_timestamp nulls last, kafka_cluster nulls last, partition nulls last, kafka_offset nulls last
+        )
 
 ),
 

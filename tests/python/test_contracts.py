@@ -247,21 +247,31 @@ def test_what_a_contract_says_is_read() -> None:
     assert reference is not None and reference.strict and reference.column == "client_id"
 
 
+def test_a_topic_costs_at_most_eighty_generated_lines() -> None:
+    def lines(contracts: list[Contract]) -> int:
+        return sum(text.count("\n") for text in codegen.render(contracts).values())
+
+    contracts = list(load_contracts().values())
+    for each in contracts:
+        others = [contract for contract in contracts if contract is not each]
+        assert lines(contracts) - lines(others) <= 80, each.topic
+
+
 def test_generated_files_are_current_and_only_they_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert codegen.generate(check=True) == []
     monkeypatch.setattr(codegen, "PROJECT_ROOT", tmp_path)
     written = codegen.generate()
-    assert tmp_path / "models/silver/messages/int_messages.sql" in written
+    assert tmp_path / "models/messages/int_messages.sql" in written
     assert codegen.generate() == []
 
-    old = tmp_path / "models/silver/messages/int_gone__checked.sql"
-    mine = tmp_path / "models/silver/messages/int_mine.sql"
-    old.write_text((tmp_path / "models/silver/messages/int_messages.sql").read_text())
+    old = tmp_path / "models/messages/int_gone__checked.sql"
+    mine = tmp_path / "models/messages/int_mine.sql"
+    old.write_text((tmp_path / "models/messages/int_messages.sql").read_text())
     mine.write_text("select 1 as one\n")
-    stale = tmp_path / "models/silver/messages/int_sales_events__checked.sql"
+    stale = tmp_path / "models/messages/int_sales_events__checked.sql"
     stale.write_text(stale.read_text() + "-- by hand\n")
     with pytest.raises(
-        LevainError, match=r"int_sales_events__checked\.sql, models/silver/messages/int_gone__checked\.sql"
+        LevainError, match=r"int_sales_events__checked\.sql, models/messages/int_gone__checked\.sql"
     ):
         codegen.generate(check=True)
     assert sorted(codegen.generate()) == sorted([stale, old])
