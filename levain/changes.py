@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -96,6 +97,22 @@ def plan(settings: Settings) -> Plan:
         return everything
     news = _news(settings, changed, {(cluster, topic, number): offset for cluster, topic, number, offset in marks})
     return everything if news is None else Plan(code, tuple(news), last[0])
+
+
+@contextmanager
+def noted(notes: Mapping[str, str]) -> Iterator[None]:
+    """Have the dbt runs of the block read these as `dbt_metadata_envs`, which dbt reads once per process by itself."""
+    from dbt_common.events.functions import reset_metadata_vars
+
+    names = {f"DBT_ENV_CUSTOM_ENV_{name}": value for name, value in notes.items()}
+    os.environ |= names
+    reset_metadata_vars()
+    try:
+        yield
+    finally:
+        for name in names:
+            os.environ.pop(name, None)
+        reset_metadata_vars()
 
 
 def checksum() -> str:

@@ -2,10 +2,10 @@
 
 Loads the extensions from their wheels, so nothing is downloaded, and lists the Iceberg catalog in two tables in memory:
 
-- `lake.main.bronze_tables`, from which macros/incremental/bronze.sql makes its views: table_name, metadata_location, and
-  of the snapshot that is pinned by it table_uuid, snapshot_id, sequence_number, committed_ms. is_judged says whether a
-  build has noted an earlier one of which it judged all messages, and unread_from from which `ingested_at` on others may
-  be.
+- `lake.main.bronze_tables`, from which macros/incremental/bronze.sql makes its views: table_name, metadata_location,
+  and of the snapshot that is pinned by it table_uuid, snapshot_id, sequence_number, committed_ms. is_judged says
+  whether a build has noted an earlier one of which it judged all messages, unread_from from which `ingested_at` on
+  others may be.
 - `lake.main.bronze_offsets`: table_name, place (cluster/topic/partition), and next_offset, how far that has landed.
 """
 

@@ -159,7 +159,6 @@ def run_dbt(
         "DO_NOT_TRACK": "1",
         "LEVAIN_SPARK_JARS": os.environ.get("LEVAIN_SPARK_JARS", str(PROJECT_ROOT / ".cache" / "spark-jars")),
     }
-    environment = {f"DBT_ENV_CUSTOM_ENV_{name}": value for name, value in (notes or {}).items()}
     settings.run_dir.mkdir(parents=True, exist_ok=True)
     places = ["--project-dir", str(PROJECT_ROOT), "--target-path", str(settings.root / "target")]
     places += ["--log-path", str(settings.run_dir), "--quiet", "--log-level", "none", "--log-level-file", "info"]
@@ -170,13 +169,10 @@ def run_dbt(
         from levain.duckdb_plugin import release
 
         try:
-            os.environ |= environment
-            with interrupts.noted() as interrupted:
+            with interrupts.noted() as interrupted, changes.noted(notes or {}):
                 report = _reporter(advance, interrupted)
                 outcome = dbtRunner(manifest=manifest, callbacks=[report]).invoke([*arguments, *places])
         finally:
-            for name in environment:
-                del os.environ[name]
             release()
     if interrupted and not outcome.success:
         raise KeyboardInterrupt

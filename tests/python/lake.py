@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import duckdb
 from dbt.cli.main import dbtRunner
@@ -112,7 +111,7 @@ class Lake:
         if full:
             plan = changes.Plan(plan.code)
         if not plan.is_empty:
-            with mock.patch.dict(os.environ, {f"DBT_ENV_CUSTOM_ENV_{name}": text for name, text in plan.notes.items()}):
+            with changes.noted(plan.notes):
                 self.build(*plan.arguments)
         return None if plan.topics is None else len(plan.topics)
 

@@ -270,9 +270,7 @@ def test_generated_files_are_current_and_only_they_are_removed(tmp_path: Path, m
     mine.write_text("select 1 as one\n")
     stale = tmp_path / "models/messages/int_sales_events__checked.sql"
     stale.write_text(stale.read_text() + "-- by hand\n")
-    with pytest.raises(
-        LevainError, match=r"int_sales_events__checked\.sql, models/messages/int_gone__checked\.sql"
-    ):
+    with pytest.raises(LevainError, match=r"int_sales_events__checked\.sql, models/messages/int_gone__checked\.sql"):
         codegen.generate(check=True)
     assert sorted(codegen.generate()) == sorted([stale, old])
     assert not old.exists() and mine.exists()

@@ -1,10 +1,11 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='merge_changed',
-    unique_key=['event_id'],
+    unique_key=['event_id', 'sale_date'],
     partition_by=by_month('sale_date'),
 ) }}
 
+-- depends_on: {{ ref('silver_sales_events_conflicts') }}
 with stores as (
 
     select * from {{ ref('dim_store') }}
@@ -38,6 +39,17 @@ sales as (
             sales.store_id = stores.store_id
             and stores.valid_from <= sales.event_time and sales.event_time < stores.valid_to
     where stores._build > {{ since }}
+
+),
+
+-- the days of superseded versions: the merge looks for an event on its day only, so that it need not read the others
+superseded as (
+
+    select
+        event_id,
+        event_date as sale_date
+    from {{ ref('silver_sales_events_conflicts') }}
+    where _build > {{ since }}
 
 ),
 {% else %}
@@ -103,3 +115,7 @@ select
     cost_amount,
     _build
 from final
+{% if is_incremental() %}
+union all
+{{ rows_to_delete('final', 'superseded', ['event_id', 'sale_date'], ['event_id', 'sale_date']) }}
+{% endif %}
