@@ -79,7 +79,8 @@ def build(
     if target == "duckdb" and not select:
         plan = changes.plan(settings) if not (full_refresh or audit) else changes.Plan(changes.checksum())
     if plan is not None and plan.is_empty:
-        say("build", f"nothing to do: build {plan.build} has judged every message, and the project is the same")
+        with build_lock(settings):  # a build that has only begun is heard of
+            say("build", f"nothing to do: build {plan.build} has judged every message, and the project is the same")
         return
     from levain.codegen import generate
 
@@ -91,7 +92,9 @@ def build(
         prepare()
         if settings.catalog_uri or settings.catalog_warehouse:
             warn("The Spark target reads the catalog that profiles/profiles.yml names, not LEVAIN_CATALOG_*.")
-    if target == "duckdb" and not settings.duckdb_file.exists() and was_built(settings):
+    if target == "duckdb" and settings.duckdb_file.exists():
+        _open(settings.duckdb_file).close()  # who has it is said before dbt is imported
+    elif target == "duckdb" and was_built(settings):
         warn(f"{settings.duckdb_file} is lost: {_REBUILT}.")
     arguments = ["build", "--target", target]
     arguments += ["--full-refresh"] if full_refresh else []
@@ -243,18 +246,7 @@ def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         raise _not_built(settings)
     from levain.bronze import prepare
 
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            connection = duckdb.connect(str(path), read_only=True, config={"python_enable_replacements": False})
-            break
-        except duckdb.Error as error:
-            lock = locked(str(error), path)
-            if lock is None:
-                raise _unreadable(path, one_line(error)) from error
-            if time.monotonic() > deadline:
-                raise lock from error
-            time.sleep(0.2)
+    connection = _open(path, read_only=True, config={"python_enable_replacements": False})
     try:
         connection.execute("set TimeZone = 'UTC'")
         prepare(connection, settings)
@@ -273,6 +265,25 @@ def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         ) from error
     finally:
         connection.close()
+
+
+def _open(path: Path, **options: Any) -> duckdb.DuckDBPyConnection:
+    """Open the built tables; waits a little for whoever has them.
+
+    Raises:
+        LevainError: another process has them, or they cannot be read.
+    """
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return duckdb.connect(str(path), **options)
+        except duckdb.Error as error:
+            lock = locked(str(error), path)
+            if lock is None:
+                raise _unreadable(path, one_line(error)) from error
+            if time.monotonic() > deadline:
+                raise lock from error
+            time.sleep(0.2)
 
 
 def _not_built(settings: Settings) -> LevainError:

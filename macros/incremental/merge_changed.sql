@@ -42,7 +42,7 @@
 {% endmacro %}
 
 {% macro get_incremental_merge_changed_sql(arguments) %}
-    {#- dbt's name for the SQL of `incremental_strategy: merge_changed`; dbt-spark asks in macros/adapters/spark.sql. -#}
+    {#- dbt's name for the SQL of `incremental_strategy: merge_changed`; dbt-spark's is in macros/adapters/spark.sql. -#}
     {{ return(merge_changed(
         arguments['target_relation'], arguments['temp_relation'], arguments['unique_key'],
         arguments['incremental_predicates'] or []

@@ -69,8 +69,8 @@
             database=node.database, schema=node.schema, identifier=node.alias
         )) %}
         {% if verdicts is not none and node.config.full_refresh is not false %}
-            {% set bronze = (graph.sources.values() | selectattr('name', 'equalto', topic_of(node)) | first).relation_name %}
-            {% for row in run_query(messages_without_bronze(verdicts, bronze, node.name)).rows %}
+            {% set source = graph.sources.values() | selectattr('name', 'equalto', topic_of(node)) | first %}
+            {% for row in run_query(messages_without_bronze(verdicts, source.relation_name, node.name)).rows %}
                 {% do lost.append(
                     row[3] ~ ' messages of ' ~ row[1] ~ ', partition ' ~ row[2] ~ ', cluster ' ~ row[0] ~ ' (offsets '
                     ~ row[4] ~ ' to ' ~ row[5] ~ ')'

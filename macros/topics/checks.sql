@@ -100,7 +100,9 @@ from checked
     {% if contract.minimum_completeness and missing_optional_fields(contract) %}
         {% set present, weights = [], [] %}
         {% for name, field in contract.fields.items() %}
-            {% do present.append('case when ' ~ json_field('fields', name) ~ ' is not null then ' ~ field.weight ~ ' else 0 end') %}
+            {% do present.append(
+                'case when ' ~ json_field('fields', name) ~ ' is not null then ' ~ field.weight ~ ' else 0 end'
+            ) %}
             {% do weights.append(field.weight) %}
         {% endfor %}
         {% do rules.append(
@@ -112,7 +114,7 @@ from checked
 {% endmacro %}
 
 {% macro missing_optional_fields(contract) %}
-    {#- SQL expressions, each the name of an optional field that is absent or null, else null. Returns a list of texts. -#}
+    {#- SQL expressions, each the name of an optional field that is absent, else null. Returns a list of texts. -#}
     {% set missing = [] %}
     {% for name, field in contract.fields.items() if not field.required %}
         {% do missing.append('case when ' ~ json_field('fields', name) ~ " is null then '" ~ name ~ "' end") %}
@@ -139,10 +141,11 @@ from checked
 {% endmacro %}
 
 {% macro is_limited_for_rules(name, field, contract) %}
-    {#- Whether a rule reads a number only within its limits, in a column of its own: ingest/rules.py counts on that. -#}
+    {#- Whether a rule reads this number only within its limits, in a column of its own: see ingest/rules.py. -#}
     {% set column = '(?<![a-z0-9_])_' ~ (field.column or name) ~ '(?![a-z0-9_])' %}
     {% set rules = contract.rules.values() | map(attribute='sql') | join(' ') %}
-    {{ return((field.minimum is defined or field.maximum is defined) and modules.re.search(column, rules) is not none) }}
+    {% set has_limits = field.minimum is defined or field.maximum is defined %}
+    {{ return(has_limits and modules.re.search(column, rules) is not none) }}
 {% endmacro %}
 
 {% macro in_range(name, field) %}
@@ -154,7 +157,7 @@ from checked
 {% endmacro %}
 
 {% macro number_literal(number) %}
-    {#- A contract's limit, of at most 15 digits, as an exact SQL number: never with an exponent, which makes a double. -#}
+    {#- A contract's limit, of at most 15 digits, as an exact SQL number: an exponent would make it a double. -#}
     {% set text = number | string %}
     {{ return(('%.15f' | format(number)).rstrip('0') if 'e' in text else text) }}
 {% endmacro %}

@@ -19,7 +19,7 @@
 {% endmacro %}
 
 {% macro select_list(columns, relation='', replaced={}) %}
-    {#- Columns for a select list, one a line. relation: name to read them from; replaced: column -> SQL in its place. -#}
+    {#- A select list. relation: name that the columns are read from; replaced: column -> SQL in its place. -#}
     {% set items = [] %}
     {% for column in columns %}
         {% do items.append(

@@ -196,7 +196,7 @@ classified as (
 {%- endmacro %}
 
 {% macro hold_reasons(contract, references) %}
-    {#- SQL expressions over `candidates`, each why a message is held, or null. A reference not given is not unknown. -#}
+    {#- SQL over `candidates`, each why a message is held, or null. A reference that is not given is not unknown. -#}
     {% set reasons = [
         'case when ' ~ is_too_late('candidates') ~ " then 'event_too_late' end",
         'case when ' ~ is_in_future('candidates') ~ " then 'event_in_future' end",
@@ -240,7 +240,9 @@ payloads as (
 changed as (
 
     select
-        {{ select_list(columns, 'classified', {'payload': 'coalesce(classified.payload, payloads.payload)'}) }},
+        {{ select_list(columns, 'classified', {
+            'payload': 'coalesce(classified.payload, payloads.payload)',
+        }) }},
         classified.verdict
     from {{ classified }} as classified
     left join payloads on {{ same_message('classified', 'payloads') }}
