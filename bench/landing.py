@@ -42,8 +42,8 @@ from pyiceberg.catalog import Catalog
 from ingest.catalog import CATALOG, ensure_table, open_catalog
 from ingest.contracts import contract_for
 from ingest.settings import Settings
-from levain.spark import jars_folder, prepare
 from levain.terminal import show_table
+from levain.warehouse.spark import jars_folder, prepare
 
 TOPIC = "sales-events"
 AIOKAFKA = "aiokafka, only counting"

@@ -24,11 +24,11 @@ from ingest import kafka
 from ingest.contracts import Contract, load_contracts
 from ingest.errors import LevainError
 from ingest.jsontext import json_object, json_timestamp
-from ingest.publish import RECEIVED_AT, Headers, Publisher
 from ingest.settings import Settings
 from ingest.sources import extracts
 from ingest.sources.csvlines import BadLine, CsvLines, NoHeader, Row
 from ingest.sources.memory import Memory, Stamp
+from ingest.sources.publish import RECEIVED_AT, Headers, Publisher
 from ingest.sources.service import Backoff
 
 log = logging.getLogger(__name__)

@@ -17,11 +17,11 @@ from uuid import NAMESPACE_URL, uuid5
 from ingest.contracts import Contract, contract_for
 from ingest.errors import LevainError
 from ingest.jsontext import json_object, json_timestamp
-from ingest.publish import RECEIVED_AT, Publisher
 from ingest.settings import Settings
 from ingest.sources import extracts
 from ingest.sources.csvlines import CsvLines, NoHeader, Row
 from ingest.sources.openmeteo import MOST_PLACES, OpenMeteo, Place, Reading, TryLater
+from ingest.sources.publish import RECEIVED_AT, Publisher
 from ingest.sources.service import Backoff
 
 log = logging.getLogger(__name__)

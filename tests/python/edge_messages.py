@@ -16,7 +16,7 @@ from typing import Any
 from lake import CLUSTER, Record
 
 from ingest.jsontext import JsonText, json_object, json_timestamp
-from ingest.publish import RECEIVED_AT
+from ingest.sources.publish import RECEIVED_AT
 
 Headers = list[tuple[str, bytes | None]]
 Log = MutableMapping[tuple[str, int], list[Record]]

@@ -37,10 +37,10 @@ from hypothesis.strategies import SearchStrategy
 from lake import CLUSTER, WITHOUT_TESTS, Lake, Record
 
 from ingest.contracts import Contract, Field, load_contracts, time_range
-from levain.ledger import take
-from levain.parity import compare
-from levain.spark import prepare
-from levain.warehouse import run_dbt
+from levain.dev.parity import compare
+from levain.read.ledger import take
+from levain.warehouse.dbt import run_dbt
+from levain.warehouse.spark import prepare
 
 PARTITIONS = 3
 TOGETHER, PER_HOME = 20, 100

@@ -182,7 +182,7 @@ def apache_kafka(folder: Path) -> Iterator[Broker]:
 @contextmanager
 def embedded(folder: Path, port: int = 0) -> Iterator[Broker]:
     """The embedded broker, without the stack around it; at any free port if none is named."""
-    from levain.stack import broker_binary
+    from levain.local.stack import broker_binary
 
     port = port or free_port()
     url = f"tcp://127.0.0.1:{port}"

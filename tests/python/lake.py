@@ -16,7 +16,7 @@ from ingest.catalog import ensure_table, open_catalog, watermarks
 from ingest.contracts import load_contracts
 from ingest.lander import Fetch, land
 from ingest.settings import PROJECT_ROOT, Settings
-from levain.duckdb_plugin import release
+from levain.warehouse.duckdb_plugin import release
 
 SCHEMAS = ("silver", "gold", "quality", "snapshots")
 WITHOUT_TESTS = ("--exclude-resource-type", "test", "unit_test")

@@ -14,8 +14,8 @@ import pytest
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 
 from ingest.settings import PROJECT_ROOT, Settings
-from levain.duckdb_plugin import release
-from levain.parity import spark_session
+from levain.dev.parity import spark_session
+from levain.warehouse.duckdb_plugin import release
 
 # pyspark leaves its sockets to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -26,10 +26,11 @@ from lake import Lake
 
 from ingest.errors import LevainError
 from ingest.settings import PROJECT_ROOT
-from levain import interrupts, ledger
-from levain.bronze import Judged, unread_from
-from levain.duckdb_plugin import release
-from levain.warehouse import _reporter, build, reader
+from levain import interrupts
+from levain.read import ledger
+from levain.warehouse.bronze import Judged, unread_from
+from levain.warehouse.dbt import _reporter, build, reader
+from levain.warehouse.duckdb_plugin import release
 
 RECEIVED = "2026-11-20T10:00:00Z"
 SALES = ("--select", "+extra_sales")
@@ -298,7 +299,7 @@ def test_a_seed_is_loaded_by_its_columns_names_and_guesses_no_format(tmp_path: P
 
 
 def test_an_interrupt_that_a_library_swallowed_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("levain.warehouse.SWALLOWED_SECONDS", 0.0)
+    monkeypatch.setattr("levain.warehouse.dbt.SWALLOWED_SECONDS", 0.0)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     node = cast(EventMsg, SimpleNamespace(info=SimpleNamespace(name="NodeStart"), data=None))
     with interrupts.noted() as seen:

@@ -25,8 +25,8 @@ from kafka_broker import free_port
 from ingest.contracts import load_contracts
 from ingest.settings import Settings
 from levain import processes
-from levain.bronze import prepare
-from levain.warehouse import LINEAGE_FIRST
+from levain.warehouse.bronze import prepare
+from levain.warehouse.dbt import LINEAGE_FIRST
 
 EVENTS = 700
 PROJECT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ import yaml
 
 from ingest.contracts import CONTRACTS_DIR, Contract, contract_for, load_contract, load_contracts
 from ingest.errors import LevainError
-from levain import codegen
+from levain.warehouse import generate as codegen
 
 SALES = CONTRACTS_DIR / "sales-events.odcs.yaml"
 

@@ -12,7 +12,7 @@ import yaml
 
 from ingest.settings import PROJECT_ROOT, Settings
 from levain.cli import app
-from levain.warehouse import LINEAGE_FIRST
+from levain.warehouse.dbt import LINEAGE_FIRST
 
 README = PROJECT_ROOT / "README.md"
 PAGES = sorted([*PROJECT_ROOT.glob("*.md"), *PROJECT_ROOT.glob("docs/*.md")])
@@ -50,7 +50,7 @@ def test_exposures_are_what_the_commands_read() -> None:
     said = {(each["label"], ref[5:-2]) for each in exposures for ref in each["depends_on"]}
     read = re.compile(r'rows_of\(\s*\w+,\s*"(?:gold|quality)",\s*"(\w+)"|verdict_(counts)\(connection')
     found = set()
-    for command, module in (("demo", "demo"), ("show", "warehouse"), ("ledger", "ledger")):
+    for command, module in (("demo", "local/demo"), ("show", "warehouse/dbt"), ("ledger", "read/ledger")):
         for table, counts in read.findall((PROJECT_ROOT / "levain" / f"{module}.py").read_text(encoding="utf-8")):
             found.add((f"levain {command}", "quality_messages" if counts else table))
     assert said == found

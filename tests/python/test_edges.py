@@ -6,7 +6,7 @@ import edge_messages
 import pytest
 from lake import Lake
 
-from levain.ledger import take
+from levain.read.ledger import take
 
 
 @pytest.fixture(scope="module")

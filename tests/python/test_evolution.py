@@ -18,8 +18,9 @@ from lake import WITHOUT_TESTS, Lake
 from ingest.contracts import load_contract, load_contracts
 from ingest.errors import LevainError
 from ingest.settings import PROJECT_ROOT
-from levain import codegen, warehouse
-from levain.spark import prepare
+from levain.warehouse import dbt as warehouse
+from levain.warehouse import generate as codegen
+from levain.warehouse.spark import prepare
 
 NOW = datetime.now(UTC)
 SALES = "sales-events.odcs.yaml"

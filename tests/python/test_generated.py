@@ -12,7 +12,7 @@ import pytest
 
 from ingest.contracts import CONTRACTS_DIR, load_contracts
 from ingest.settings import PROJECT_ROOT
-from levain.codegen import render
+from levain.warehouse.generate import render
 
 PARTS = (
     "models",

@@ -17,8 +17,8 @@ from kafka_broker import Broker
 
 from ingest.contracts import load_contracts
 from ingest.kafka import create_topics
-from ingest.publish import Publisher
 from ingest.settings import PROJECT_ROOT, Settings
+from ingest.sources.publish import Publisher
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
 
@@ -184,7 +184,7 @@ def test_worker_lands_and_dbt_builds(containers: Containers, embedded_broker: Br
 def landed(containers: Containers, worker: str) -> int:
     """Messages in Bronze, counted in the worker's own container."""
     count = (
-        "from ingest.settings import Settings; from levain.warehouse import bronze_rows; "
+        "from ingest.settings import Settings; from levain.warehouse.dbt import bronze_rows; "
         "print(sum(dict(bronze_rows(Settings())).values()))"
     )
     done = containers.execute(worker, "python", "-c", count)

@@ -12,8 +12,8 @@ from lake import CLUSTER, Lake, Record
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 
 from ingest.catalog import BRONZE_SCHEMA, next_offset_property
-from ingest.samples import generate
-from levain import ledger
+from levain.read import ledger
+from levain.samples import generate
 
 TOPIC = "sales-events"
 MESSAGES = 60

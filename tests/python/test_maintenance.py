@@ -33,7 +33,7 @@ from ingest.lake import path_of
 from ingest.lander import Fetch, covered_ranges, land
 from ingest.maintenance import maintain
 from ingest.settings import PROJECT_ROOT, Settings
-from levain.bronze import load_extensions
+from levain.warehouse.bronze import load_extensions
 
 SALES = contract_for("sales-events")
 NOW = datetime.now(UTC)

@@ -41,7 +41,7 @@ from ingest import metrics
 from ingest.contracts import load_contracts
 from ingest.lander import BATCH_ID, Fetch, covered_ranges, land
 from ingest.settings import Settings
-from levain.stack import Stack
+from levain.local.stack import Stack
 
 Numbers = dict[tuple[str, ...], float]
 """Name, then the values of the labels in the order of their names -> value."""

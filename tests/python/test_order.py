@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from lake import Lake, Record
 
-from ingest.samples.producer import generate
+from levain.samples.producer import generate
 
 PARTITIONS = 3
 Log = dict[tuple[str, int], list[Record]]

@@ -8,10 +8,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-import levain.parity
+import levain.dev.parity
 from ingest.errors import LevainError
 from ingest.settings import PROJECT_ROOT, Settings
-from levain.parity import Comparison, compare, run, spark_session
+from levain.dev.parity import Comparison, compare, run, spark_session
 
 # pyspark leaves its sockets to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -66,7 +66,7 @@ def comparisons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Compariso
         fill_duckdb(settings.duckdb_file)
         fill_spark(settings)
         names = sorted({*ON_DUCKDB, *ON_SPARK})
-        patch.setattr(levain.parity, "built_relations", lambda _: names)
+        patch.setattr(levain.dev.parity, "built_relations", lambda _: names)
         return {each.relation: each for each in compare(settings, build=False)}
 
 
@@ -129,18 +129,18 @@ def test_the_outcome_is_printed_and_returned(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(levain.parity, "compare", lambda *_: list(comparisons.values()))
+    monkeypatch.setattr(levain.dev.parity, "compare", lambda *_: list(comparisons.values()))
     assert run(settings) is False
     printed = capsys.readouterr()
     assert f"{len(EQUAL)} of {len(comparisons)} relations are equal" in printed.out
     assert "gold.value: price is 2.50 on DuckDB, 2.51 on Spark" in printed.err
-    monkeypatch.setattr(levain.parity, "compare", lambda *_: [comparisons["silver.equal"]])
+    monkeypatch.setattr(levain.dev.parity, "compare", lambda *_: [comparisons["silver.equal"]])
     assert run(settings) is True
 
 
 def test_nothing_to_compare_is_no_success(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEVAIN_SPARK_JARS", SPARK_JARS)
-    monkeypatch.setattr(levain.parity, "built_relations", lambda _: [])
+    monkeypatch.setattr(levain.dev.parity, "built_relations", lambda _: [])
     with pytest.raises(LevainError, match="nothing to compare"):
         compare(settings, build=False)
 
@@ -148,7 +148,7 @@ def test_nothing_to_compare_is_no_success(settings: Settings, monkeypatch: pytes
 def test_events_between_the_builds_are_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEVAIN_SPARK_JARS", SPARK_JARS)
     locations = iter([[("sales_events", "1.metadata.json")], [("sales_events", "2.metadata.json")]])
-    monkeypatch.setattr(levain.parity, "bronze_tables", lambda _: next(locations))
-    monkeypatch.setattr(levain.parity, "build_warehouse", lambda *_: None)
+    monkeypatch.setattr(levain.dev.parity, "bronze_tables", lambda _: next(locations))
+    monkeypatch.setattr(levain.dev.parity, "build_warehouse", lambda *_: None)
     with pytest.raises(LevainError, match="landed while the engines built"):
         compare(settings)

@@ -14,8 +14,8 @@ from test_cli import levain
 import ingest.lake
 from ingest.errors import LevainError
 from ingest.settings import PROJECT_ROOT, SPARK_VARIABLES, Settings, load_settings
-from levain.bronze import bronze_tables
-from levain.query import query
+from levain.read.query import query
+from levain.warehouse.bronze import bronze_tables
 
 
 @pytest.mark.parametrize("name", ["L'atelier a%20b#c, [x] *", "-''{{été}}\u202e $HOME;&=~\\ ." + 150 * "x"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ingest.settings import PROJECT_ROOT
-from levain.portability import FUNCTIONS, Finding, findings, findings_in, main
+from levain.dev.portability import FUNCTIONS, Finding, findings, findings_in, main
 
 CLEAN = """
 {# target.type in a comment; md5(x); a || b #}
@@ -150,5 +150,7 @@ def test_the_exit_code_says_whether_something_was_found(capsys: pytest.CaptureFi
 
 
 def test_this_project_is_portable() -> None:
-    run = subprocess.run([sys.executable, "-m", "levain.portability"], cwd=PROJECT_ROOT, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-m", "levain.dev.portability"], cwd=PROJECT_ROOT, capture_output=True, text=True
+    )
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")

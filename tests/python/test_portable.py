@@ -315,7 +315,7 @@ def compiled(target: str, project: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, pa.Table]]]:
     """Every query's rows by engine and name."""
-    from levain.parity import spark_session
+    from levain.dev.parity import spark_session
 
     project = tmp_path_factory.mktemp("portable")
     (project / "models").mkdir()

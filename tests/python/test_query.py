@@ -16,8 +16,8 @@ from lake import Lake
 
 from ingest.errors import LevainError
 from ingest.settings import Settings
-from levain.bronze import bronze_tables, prepare
-from levain.query import query
+from levain.read.query import query
+from levain.warehouse.bronze import bronze_tables, prepare
 
 Printed = Callable[..., str]
 

@@ -12,9 +12,9 @@ import pytest
 
 from ingest.contracts import contract_for
 from ingest.errors import LevainError
-from ingest.publish import Headers
-from ingest.replay import encode, read_rows, replay
 from ingest.settings import Settings
+from ingest.sources.publish import Headers
+from ingest.sources.replay import encode, read_rows, replay
 
 SALES = contract_for("sales-events")
 COLUMNS = "'S001' as store_id, timestamp '2026-01-05 07:00:00.5' as event_time"

@@ -19,11 +19,11 @@ import pytest
 from ingest.contracts import Contract, load_contracts
 from ingest.errors import LevainError
 from ingest.jsontext import JsonText, json_object, utc
-from ingest.samples import FAULTS, Message, Truth, company, generate
-from ingest.samples.company import CLIENTS, ONLINE, PARIS, PRODUCTS, PRODUITS, START, in_season, stores
-from ingest.samples.events import LONGEST_DAYS, SHORTEST_DAYS, SOURCES, days_for
 from ingest.settings import PROJECT_ROOT
 from ingest.sources.openmeteo import CONDITIONS
+from levain.samples import FAULTS, Message, Truth, company, generate
+from levain.samples.company import CLIENTS, ONLINE, PARIS, PRODUCTS, PRODUITS, START, in_season, stores
+from levain.samples.events import LONGEST_DAYS, SHORTEST_DAYS, SOURCES, days_for
 
 TOPICS = (
     *("sales-events", "ventes_stream", "product-changes"),
@@ -511,7 +511,7 @@ schema:
 def oven_readings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Contract:
     (tmp_path / "oven-readings.odcs.yaml").write_text(_OVEN_READINGS, encoding="utf-8")
     contracts = load_contracts(tmp_path)
-    monkeypatch.setattr("ingest.samples.producer.load_contracts", lambda: CONTRACTS | contracts)
+    monkeypatch.setattr("levain.samples.producer.load_contracts", lambda: CONTRACTS | contracts)
     return contracts["oven-readings"]
 
 
@@ -551,7 +551,7 @@ def test_a_new_topic_joins_the_others(oven_readings: Contract) -> None:
 
 def test_rules_that_no_draw_keeps_ask_for_a_generator(oven_readings: Contract, monkeypatch: pytest.MonkeyPatch) -> None:
     impossible = replace(oven_readings, rules=(replace(oven_readings.rules[0], expression="loaves < 0"),))
-    monkeypatch.setattr("ingest.samples.producer.load_contracts", lambda: {"oven-readings": impossible})
+    monkeypatch.setattr("levain.samples.producer.load_contracts", lambda: {"oven-readings": impossible})
     with pytest.raises(LevainError, match="do not keep the rules of oven-readings"):
         sample(5, topics=["oven-readings"])
 

@@ -48,7 +48,7 @@ from ingest.sources.memory import Memory, Stamp
 from ingest.sources.openmeteo import CONDITIONS, OpenMeteo, Place, Reading
 from ingest.sources.service import LONGEST_WAIT, Backoff
 from ingest.sources.weather import Weather
-from levain.stack import Stack, unlanded
+from levain.local.stack import Stack, unlanded
 
 DAY = date(2026, 1, 31)
 HEADER = "store_id,name,city,country,latitude,longitude,opened_on,size_m2,manager,opening_hours\n"

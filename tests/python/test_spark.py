@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ingest.errors import LevainError
-from levain import spark
+from levain.warehouse import spark
 
 
 def java(folder: Path, version: str) -> Path:

@@ -19,12 +19,12 @@ from lake import Lake, Record
 
 from ingest.catalog import open_catalog
 from ingest.errors import LevainError
-from ingest.publish import Publisher
-from ingest.samples import produce
 from ingest.settings import Settings
+from ingest.sources.publish import Publisher
 from levain import processes
-from levain.stack import Stack, clean, init, unlanded
-from levain.warehouse import bronze_rows, build_lock
+from levain.local.stack import Stack, clean, init, unlanded
+from levain.samples import produce
+from levain.warehouse.dbt import bronze_rows, build_lock
 
 TOPIC = "sales-events"
 
@@ -97,7 +97,7 @@ def test_up_again_changes_nothing_and_down_leaves_no_process(stack: Stack) -> No
 def test_what_a_worker_has_buffered_lands_when_it_is_stopped(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("levain.stack.LANDING_SECONDS", 1.0)
+    monkeypatch.setattr("levain.local.stack.LANDING_SECONDS", 1.0)
     monkeypatch.setenv("LEVAIN_COMMIT_EVERY_SECONDS", "600")
     stack.up()
     publish(stack.settings, 50)
@@ -238,7 +238,7 @@ def test_down_stops_the_stack_also_when_the_catalog_is_away(
     stack.up()
     running = pids(stack)
     away = LevainError("The catalog does not answer.", "Check it.")
-    monkeypatch.setattr("levain.stack.unlanded", lambda _: (_ for _ in ()).throw(away))
+    monkeypatch.setattr("levain.local.stack.unlanded", lambda _: (_ for _ in ()).throw(away))
     stack.down()
     assert not any(map(processes.started, running))
     said = " ".join(capsys.readouterr().err.split())

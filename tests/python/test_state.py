@@ -31,8 +31,8 @@ from ingest.lake import check
 from ingest.lander import land
 from ingest.maintenance import maintain
 from ingest.settings import PROJECT_ROOT, Settings
-from levain.bronze import load_extensions
-from levain.stack import Stack
+from levain.local.stack import Stack
+from levain.warehouse.bronze import load_extensions
 
 pytestmark = pytest.mark.timeout(900)  # several builds each
 

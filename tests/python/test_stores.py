@@ -49,8 +49,8 @@ from ingest.errors import LevainError
 from ingest.lander import land
 from ingest.maintenance import maintain, plan, reader
 from ingest.settings import load_settings
-from levain.bronze import bronze_tables, prepare
-from levain.maintain import run as maintain_all
+from levain.local.maintain import run as maintain_all
+from levain.warehouse.bronze import bronze_tables, prepare
 
 __all__ = ["home", "start"]
 

@@ -14,7 +14,7 @@ from lake import Lake, Record
 from ingest.contracts import contract_for, time_range
 from ingest.errors import LevainError
 from ingest.jsontext import json_timestamp
-from ingest.replay import encode, read_rows
+from ingest.sources.replay import encode, read_rows
 
 NOW = datetime(2026, 3, 2, 8, 15, tzinfo=UTC)
 MS = int(NOW.timestamp() * 1000)

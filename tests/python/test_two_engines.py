@@ -15,10 +15,10 @@ from ingest.catalog import open_catalog, watermarks
 from ingest.errors import LevainError
 from ingest.lake import path_of
 from ingest.settings import PROJECT_ROOT
-from levain.parity import SCHEMAS, compare
-from levain.recover import run as recover
-from levain.spark import prepare
-from levain.warehouse import run_dbt
+from levain.dev.parity import SCHEMAS, compare
+from levain.local.recover import run as recover
+from levain.warehouse.dbt import run_dbt
+from levain.warehouse.spark import prepare
 
 # pyspark leaves its sockets to the garbage collector.
 pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark.timeout(2400)]

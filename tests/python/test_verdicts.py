@@ -8,7 +8,7 @@ from pathlib import Path
 from lake import Lake, Record
 
 from ingest.contracts import load_contracts
-from ingest.samples.producer import generate
+from levain.samples.producer import generate
 
 
 def test_verdicts_and_rules_of_all_faults(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ from ingest.catalog import ensure_table, open_catalog, watermarks
 from ingest.contracts import contract_for, load_contracts
 from ingest.errors import LevainError
 from ingest.lander import covered_ranges
-from ingest.publish import Publisher
 from ingest.settings import Settings
+from ingest.sources.publish import Publisher
 
 SALES, CHANGES, VENTES = "sales-events", "product-changes", "ventes_stream"
 

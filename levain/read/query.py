@@ -22,7 +22,7 @@ from ingest.jsontext import json_object, json_text
 from ingest.settings import Settings
 from ingest.values import Convert, converter, exact_type
 from levain.terminal import detail, emit, show_table
-from levain.warehouse import one_line, reader
+from levain.warehouse.dbt import one_line, reader
 
 TABLE_ROWS = 100_000
 """How many rows `--format table` prints: it has all of them at once, for the widths of its columns."""

@@ -15,10 +15,10 @@ import yaml
 
 from ingest.errors import LevainError, first_line
 from ingest.settings import PROJECT_ROOT, Settings
-from levain.bronze import bronze_tables
 from levain.terminal import say, show_table, warn
-from levain.warehouse import build as build_warehouse
-from levain.warehouse import parse, reader
+from levain.warehouse.bronze import bronze_tables
+from levain.warehouse.dbt import build as build_warehouse
+from levain.warehouse.dbt import parse, reader
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -91,7 +91,7 @@ def compare(settings: Settings, build: bool = True) -> list[Comparison]:
     Raises:
         LevainError: as `run`.
     """
-    from levain.spark import prepare
+    from levain.warehouse.spark import prepare
 
     prepare()
     if build:

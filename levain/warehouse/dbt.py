@@ -26,8 +26,8 @@ from ingest.contracts import load_contracts
 from ingest.errors import LevainError
 from ingest.settings import PROJECT_ROOT, Settings
 from levain import interrupts, processes
-from levain.codegen import generate
 from levain.terminal import errors, progress, say, show_table, warn
+from levain.warehouse.generate import generate
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
@@ -78,7 +78,7 @@ def build(
     generate(check=True)
     check_bronze(settings)
     if target == "spark":
-        from levain.spark import prepare
+        from levain.warehouse.spark import prepare
 
         prepare()
         if settings.catalog_uri or settings.catalog_warehouse:
@@ -150,7 +150,7 @@ def run_dbt(settings: Settings, arguments: Sequence[str], title: str, manifest: 
     with progress(title) as advance:
         from dbt.cli.main import dbtRunner  # takes two seconds: the display is there before
 
-        from levain.duckdb_plugin import release
+        from levain.warehouse.duckdb_plugin import release
 
         try:
             with interrupts.noted() as interrupted:
@@ -202,7 +202,7 @@ def check_bronze(settings: Settings) -> list[tuple[str, str]]:
     Raises:
         LevainError: one is missing.
     """
-    from levain.bronze import bronze_tables
+    from levain.warehouse.bronze import bronze_tables
 
     found = bronze_tables(settings)
     missing = sorted({contract.table for contract in load_contracts().values()} - {name for name, _ in found})
@@ -224,7 +224,7 @@ def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     path = settings.duckdb_file
     if not path.exists():
         raise _not_built(settings)
-    from levain.bronze import prepare
+    from levain.warehouse.bronze import prepare
 
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
@@ -418,7 +418,7 @@ def rows_of(
 
 def bronze_rows(settings: Settings) -> list[tuple[str, int]]:
     """Each Bronze table with its number of rows, from the Iceberg snapshot's own totals."""
-    from levain.bronze import known_tables
+    from levain.warehouse.bronze import known_tables
 
     counted = []
     for table in known_tables(settings):

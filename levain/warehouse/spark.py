@@ -1,6 +1,6 @@
 """What the Spark target needs of the machine: a JDK, its Python package, and the jars.
 
-`python -m levain.spark` prints the JDK's folder, for JAVA_HOME.
+`python -m levain.warehouse.spark` prints the JDK's folder, for JAVA_HOME.
 """
 
 from __future__ import annotations

@@ -320,7 +320,7 @@ class Stack:
 
     def _next_alias(self) -> str:
         """An alias above every one that was used: by the count, by Bronze, and by what was built."""
-        from levain.state import highest_alias
+        from levain.local.state import highest_alias
 
         counter = self.settings.root / "embedded"
         try:
@@ -383,9 +383,9 @@ def check(settings: Settings) -> None:
     """See that the parts of this home's state belong together, before anything is written.
 
     Raises:
-        LevainError: the catalog cannot be reached, or see `levain.state.check`.
+        LevainError: the catalog cannot be reached, or see `levain.local.state.check`.
     """
-    from levain.state import check as remarks
+    from levain.local.state import check as remarks
 
     for remark in remarks(settings):
         warn(remark)
@@ -437,7 +437,7 @@ def clean(settings: Settings, *, yes: bool) -> None:
     Raises:
         LevainError: the stack or a build is running, the lake holds tables of others, or there is nobody to ask.
     """
-    from levain.warehouse import build_lock
+    from levain.warehouse.dbt import build_lock
 
     stack = Stack(settings)
     with ExitStack() as locks:

@@ -78,7 +78,7 @@ def _home(settings: Settings) -> Iterator[Finding]:
 
 
 def _broker_program(settings: Settings) -> Iterator[Finding]:
-    from levain.stack import broker_binary
+    from levain.local.stack import broker_binary
 
     if settings.kafka_bootstrap:
         return
@@ -92,7 +92,7 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
     from ingest import kafka
     from ingest.contracts import load_contracts
     from levain import processes
-    from levain.stack import Stack, port_is_free
+    from levain.local.stack import Stack, port_is_free
 
     stack = Stack(settings)
     broker = processes.read(stack.broker_file)
@@ -124,7 +124,7 @@ def _catalog(settings: Settings) -> Iterator[Finding]:
     from ingest import lake
     from ingest.catalog import bronze_names, full_name, load_bronze, open_catalog
     from ingest.commits import in_order
-    from levain import state
+    from levain.local import state
 
     try:
         if lake.no_catalog_yet(settings):
@@ -156,7 +156,7 @@ def _catalog(settings: Settings) -> Iterator[Finding]:
 
 def _worker(settings: Settings) -> Iterator[Finding]:
     from levain import processes
-    from levain.stack import Stack
+    from levain.local.stack import Stack
 
     stack = Stack(settings)
     worker = processes.read(stack.worker_file)
@@ -174,7 +174,7 @@ def _worker(settings: Settings) -> Iterator[Finding]:
 
 
 def _extensions(settings: Settings) -> Iterator[Finding]:
-    from levain.bronze import EXTENSIONS, load_extensions
+    from levain.warehouse.bronze import EXTENSIONS, load_extensions
 
     try:
         with duckdb.connect() as connection:
@@ -185,7 +185,7 @@ def _extensions(settings: Settings) -> Iterator[Finding]:
 
 
 def _warehouse(settings: Settings) -> Iterator[Finding]:
-    from levain.warehouse import reader, was_built
+    from levain.warehouse.dbt import reader, was_built
 
     if not was_built(settings):
         yield Finding("ok", "nothing was built yet: `levain build`")
@@ -198,7 +198,7 @@ def _warehouse(settings: Settings) -> Iterator[Finding]:
 
 
 def _spark(settings: Settings) -> Iterator[Finding]:
-    from levain import spark
+    from levain.warehouse import spark
 
     try:
         spark.prepare()

@@ -1,7 +1,7 @@
 """Lint: no engine's own SQL outside the dispatched macros, and no order that leaves the place of nulls to the engine.
 
-`python -m levain.portability` reads models, snapshots, data tests and the macros that are not dispatched to one engine,
-prints `file:line: what, what instead` for each finding, and exits with 1 if there is one.
+`python -m levain.dev.portability` reads models, snapshots, data tests and the macros that are not dispatched to one
+engine, prints `file:line: what, what instead` for each finding, and exits with 1 if there is one.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from ingest.maintenance import Done
 from ingest.maintenance import maintain as maintain_table
 from ingest.settings import Settings
 from levain.terminal import progress, say, show_table, warn
-from levain.warehouse import BRONZE_HINT
+from levain.warehouse.dbt import BRONZE_HINT
 
 
 def run(settings: Settings, *, dry_run: bool) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from ingest.jsontext import utc
-from ingest.samples import company
 from ingest.sources import extracts
+from levain.samples import company
 
 _CENT = Decimal("0.01")
 _ZERO = Decimal("0.00")

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from ingest.contracts import Contract, load_contracts
 from ingest.errors import LevainError
-from ingest.publish import Publisher
-from ingest.samples import company
-from ingest.samples import faults as fault
-from ingest.samples.events import SOURCES, Run, Source, days_for
-from ingest.samples.faults import VERDICTS, Message
-from ingest.samples.generic import source_for
 from ingest.settings import Settings
+from ingest.sources.publish import Publisher
+from levain.samples import company
+from levain.samples import faults as fault
+from levain.samples.events import SOURCES, Run, Source, days_for
+from levain.samples.faults import VERDICTS, Message
+from levain.samples.generic import source_for
 
 _PROGRESS_EVERY = 500
 

@@ -22,8 +22,8 @@ import pyarrow as pa
 
 from ingest.contracts import Contract, Field
 from ingest.errors import LevainError
-from ingest.samples import company
-from ingest.samples.events import Event, Run, Source
+from levain.samples import company
+from levain.samples.events import Event, Run, Source
 
 _BATCH, _ATTEMPTS = 500, 100
 _SPREAD = 50
@@ -74,7 +74,7 @@ def _drawn(
             return drawn
     raise LevainError(
         f"Events drawn at random do not keep the rules of {contract.path.name}.",
-        "Write a generator for the topic in ingest/samples/events.py.",
+        "Write a generator for the topic in levain/samples/events.py.",
     )
 
 
@@ -190,7 +190,7 @@ def _keep_rules(contract: Contract, connection: duckdb.DuckDBPyConnection, draws
     except duckdb.Error as error:
         raise LevainError(
             f"A rule of {contract.path.name} cannot be tried on sample events: {' '.join(str(error).split())}",
-            "Correct the rule, or write a generator for the topic in ingest/samples/events.py.",
+            "Correct the rule, or write a generator for the topic in levain/samples/events.py.",
         ) from error
 
 
@@ -204,5 +204,5 @@ def _in_warehouse(value: Any) -> Any:
 def _cannot(contract: Contract, field: Field, why: str) -> LevainError:
     return LevainError(
         f"No sample events can be made from {contract.path.name} alone: its field {field.name} {why}.",
-        "Write a generator for the topic in ingest/samples/events.py.",
+        "Write a generator for the topic in levain/samples/events.py.",
     )

@@ -24,7 +24,7 @@ import duckdb
 
 from ingest.settings import Settings
 from levain.terminal import emit, errors, say, show_table, warn
-from levain.warehouse import VERDICTS, check_bronze, reader, rows_of
+from levain.warehouse.dbt import VERDICTS, check_bronze, reader, rows_of
 
 Place = tuple[str, str, int]
 """(cluster alias, topic, partition)"""

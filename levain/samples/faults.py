@@ -17,8 +17,8 @@ from typing import Any
 from ingest.contracts import Contract
 from ingest.errors import LevainError
 from ingest.jsontext import JsonText, json_object, json_timestamp, utc
-from ingest.publish import RECEIVED_AT
-from ingest.samples.events import Event
+from ingest.sources.publish import RECEIVED_AT
+from levain.samples.events import Event
 
 VERDICTS = ("accepted", "duplicate", "conflict", "rejected", "held")
 SLACK = timedelta(seconds=10)

@@ -39,7 +39,7 @@ def run(settings: Settings, locations: Sequence[str] = (), *, dry_run: bool) -> 
         LevainError: the stack is running; a table's files are missing or were written at another place; of several
             tables with one name it is not said which; or see `open_catalog`. What can be registered has been.
     """
-    from levain.stack import Stack
+    from levain.local.stack import Stack
 
     if Stack(settings).running:
         raise LevainError("The stack is running.", "Stop it with `levain down` first, and any other worker too.")

@@ -4,7 +4,7 @@
 `producer` publishes them and writes down what must become of each.
 """
 
-from ingest.samples.faults import FAULTS, Message
-from ingest.samples.producer import Truth, generate, produce
+from levain.samples.faults import FAULTS, Message
+from levain.samples.producer import Truth, generate, produce
 
 __all__ = ["FAULTS", "Message", "Truth", "generate", "produce"]

@@ -17,7 +17,7 @@ from duckdb import DuckDBPyConnection
 
 from ingest.catalog import metadata_location, watermarks
 from ingest.settings import load_settings
-from levain.bronze import Judged, load_tables, prepare, unread_from
+from levain.warehouse.bronze import Judged, load_tables, prepare, unread_from
 
 
 def release() -> None:

@@ -17,8 +17,8 @@ import duckdb
 from ingest.contracts import Contract, contract_for
 from ingest.errors import LevainError
 from ingest.jsontext import JsonText, json_object, json_timestamp, utc
-from ingest.publish import RECEIVED_AT, Headers, Publisher
 from ingest.settings import Settings
+from ingest.sources.publish import RECEIVED_AT, Headers, Publisher
 from ingest.values import Convert, converter, exact_type
 
 _ROWS_AT_ONCE = 1000

@@ -18,7 +18,7 @@ from ingest.catalog import Partition, bronze_names, load_bronze, open_catalog, w
 from ingest.contracts import load_contracts
 from ingest.errors import LevainError, first_line
 from ingest.settings import Settings
-from levain.warehouse import locked, rows_of
+from levain.warehouse.dbt import locked, rows_of
 
 _EMBEDDED = re.compile(r"embedded-(\d+)")
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from ingest.errors import LevainError
 from ingest.settings import Settings
-from levain import interrupts, ledger, processes
-from levain.stack import Stack, unlanded
+from levain import interrupts, processes
+from levain.local.stack import Stack, unlanded
+from levain.read import ledger
 from levain.terminal import detail, errors, progress, say, show_table, warn
-from levain.warehouse import VERDICTS, build, parse, reader, rows_of, verdict_counts
+from levain.warehouse.dbt import VERDICTS, build, parse, reader, rows_of, verdict_counts
 
 LANDING_SECONDS = 60.0
 """How long the worker may take to land the sample events."""
@@ -33,7 +34,7 @@ def run(settings: Settings, *, events: int, seed: int, faults: str) -> None:
 
 
 def _run(settings: Settings, events: int, seed: int, faults: str) -> None:
-    from ingest.samples import produce
+    from levain.samples import produce
 
     began = time.monotonic()
     stack = Stack(settings)
