@@ -134,7 +134,7 @@ test-full: setup-dev spark-jars ## all tests and the long runs
 	@JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python -m pytest $(TWO_AT_A_TIME) $(ARGS)
 
 chaos: setup-dev ## 200 rounds of kills, pauses, lost replies and restarts, then Bronze against Kafka (options: ARGS="--rounds 50")
-	@JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python tests/python/chaos.py $(ARGS)
+	@JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python tests/python/support/chaos.py $(ARGS)
 
 # A file of macros renders to nothing: sqlfluff sees its Jinja, line lengths and line ends there, but no SQL to indent.
 # dbt-bouncer cuts what does not fit the terminal's width off its reasons, so it is given a wide one.

@@ -1,8 +1,8 @@
 """Random messages for every contract, and what must become of them: no message can stop a build.
 
-`python tests/python/fuzz.py --examples 200` draws so many examples and builds them on DuckDB; `--spark` builds them on
-both engines and compares every table; `--seed N` draws others. `pytest -m full tests/python/test_fuzz.py` runs 200 on
-DuckDB and 20 on both.
+`python tests/python/support/fuzz.py --examples 200` draws so many examples and builds them on DuckDB; `--spark` builds
+them on both engines and compares every table; `--seed N` draws others. `pytest -m full
+tests/python/project/test_fuzz.py` runs 200 on DuckDB and 20 on both.
 
 An example is one to three batches of messages over all topics. It comes from the contracts alone: values at their
 limits, just beyond them and of the wrong kind, odd JSON, odd headers and timestamps, copies. Each part of a message

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from exactness import committed, differences, rows
 from kafka_broker import ApacheKafka, free_port
-from test_worker import Worker, bronze
+from workers import Worker, bronze
 
 from ingest import kafka
 from ingest.catalog import watermarks

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from batches import SALES, fetch, offsets
 from pyiceberg.table import Table
-from test_lander import SALES, fetch, offsets
 
 from ingest import app as worker
 from ingest import health, lander

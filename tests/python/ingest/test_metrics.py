@@ -23,7 +23,7 @@ from confluent_kafka import Producer
 from kafka_broker import Broker, free_port
 from lake import Record
 from prometheus_client.parser import text_string_to_metric_families
-from test_worker import (
+from workers import (
     CHANGES,
     SALES,
     Worker,

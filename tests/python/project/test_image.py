@@ -22,7 +22,7 @@ from ingest.sources.publish import Publisher
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
 
-BASE = PROJECT_ROOT / "tests" / "python" / "image" / "base.sh"
+BASE = PROJECT_ROOT / "tests" / "python" / "support" / "image" / "base.sh"
 IMAGE = "localhost/levain"
 SALES = 300
 

@@ -1,7 +1,8 @@
 """Chaos: workers are killed, paused, cut off and crowded while messages come; then Bronze is compared with Kafka.
 
-`make chaos` runs 200 rounds; `python tests/python/chaos.py --rounds N --seed S` any other number. A seed gives the same
-rounds; what happens within a round is up to the machine. Each does one thing to the workers of one consumer group:
+`make chaos` runs 200 rounds; `python tests/python/support/chaos.py --rounds N --seed S` any other number. A seed gives
+the same rounds; what happens within a round is up to the machine. Each does one thing to the workers of one consumer
+group:
 
 - a worker of `chaos_worker.py` is killed by SIGKILL at a chosen point of its commit, or the answer to it is lost;
 - a worker is killed wherever it is;

@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from exactness import Place, committed
 from kafka_broker import ApacheKafkaCluster, Broker
 from pyiceberg.table import Table
-from test_worker import (
+from workers import (
     CHANGES,
     SALES,
     Worker,

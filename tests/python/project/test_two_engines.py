@@ -7,9 +7,9 @@ from pathlib import Path
 
 import edge_messages
 import pytest
+from clocks import clock
 from lake import WITHOUT_TESTS, Lake
-from test_order import Log, a_log
-from test_state import clock
+from random_logs import Log, a_log
 
 from ingest.catalog import open_catalog, watermarks
 from ingest.errors import LevainError

@@ -4,34 +4,14 @@ from __future__ import annotations
 
 import json
 import random
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from lake import Lake, Record
-
-from levain.samples.producer import generate
-
-PARTITIONS = 3
-Log = dict[tuple[str, int], list[Record]]
-
-
-def a_log(seed: int, events: int = 400) -> Log:
-    """One Kafka log: sample events with all faults, scattered over partitions.
-
-    Copies of an event come to different partitions, as after a change of the number of partitions, so that the
-    first copy by Kafka timestamp may well be built after the others.
-    """
-    rng = random.Random(seed)
-    log: Log = defaultdict(list)
-    for number, message in enumerate(generate(None, events, seed, "all")):
-        place = (message.topic, rng.randrange(PARTITIONS))
-        timestamp = 1_795_000_000_000 + number * 10 + rng.randrange(3)
-        log[place].append(Record(len(log[place]), timestamp, message.key, message.value, list(message.headers)))
-    return dict(log)
+from lake import Lake
+from random_logs import a_log
 
 
 def build_numbers(lake: Lake) -> dict[str, list[tuple[Any, ...]]]:

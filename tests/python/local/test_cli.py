@@ -29,7 +29,7 @@ from levain.warehouse.bronze import prepare
 from levain.warehouse.dbt import LINEAGE_FIRST
 
 EVENTS = 700
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 
 
 def levain(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

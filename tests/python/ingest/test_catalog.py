@@ -132,4 +132,4 @@ def test_iceberg_in_java_can_open_the_same_file(settings: Settings) -> None:
 
 
 def _root() -> Path:
-    return Path(__file__).resolve().parents[2]
+    return Path(__file__).resolve().parents[3]

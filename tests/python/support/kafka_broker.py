@@ -20,7 +20,7 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 POM = Path(__file__).parent / "kafka" / "pom.xml"
 JARS = ROOT / ".cache" / "kafka" / "4.3.1"
 START_SECONDS = 60

@@ -17,13 +17,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+from batches import P0, P1, Message, away_three_times, fetch, offsets
 from kafka_broker import Broker
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.manifest import ManifestFile
 from pyiceberg.table import Table
-from test_lander import P0, P1, Message, away_three_times, fetch, offsets
-from test_worker import Worker, make_topics, produce, settings_for
 from typer.testing import CliRunner
+from workers import Worker, make_topics, produce, settings_for
 
 from ingest import lander, maintenance
 from ingest.catalog import ensure_table, open_catalog, watermarks

@@ -20,15 +20,15 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from batches import P0, fetch, offsets
 from exactness import holes
 from kafka_broker import Broker
 from lake import Lake
 from pyarrow.fs import FileSelector
 from pyiceberg.table import Table
+from random_logs import a_log
 from servers import Postgres, SeaweedFS, postgres, seaweedfs
-from test_lander import P0, fetch, offsets
-from test_order import a_log
-from test_worker import (
+from workers import (
     CHANGES,
     SALES,
     Worker,

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from batches import P0, P1, SALES, Message, away_three_times, fetch, offsets
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -23,24 +24,9 @@ from pyiceberg.table import Table
 
 from ingest import lander
 from ingest.catalog import ensure_table, open_catalog, topic_id, watermarks
-from ingest.contracts import contract_for
 from ingest.errors import LevainError
 from ingest.lander import Fetch, Range, covered_ranges, land
 from ingest.settings import Settings
-
-SALES = contract_for("sales-events")
-P0 = ("test", "sales-events", 0)
-P1 = ("test", "sales-events", 1)
-
-
-class Message(NamedTuple):
-    """What the lander reads of a Kafka record."""
-
-    offset: int
-    value: bytes | None = b"{}"
-    key: bytes | None = b"S001"
-    timestamp: int = 1_700_000_000_123
-    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 class Clock:
@@ -53,18 +39,6 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
-
-
-def fetch(start: int, end: int, partition: tuple[str, str, int] = P0) -> Fetch:
-    return Fetch.of(partition, [Message(offset) for offset in range(start, end)], start, end)
-
-
-def offsets(table: Table, partition: tuple[str, str, int] = P0) -> list[int]:
-    """The offsets of a partition as they are in the table, sorted, with all their copies."""
-    rows = (
-        table.refresh().scan(selected_fields=("kafka_cluster", "topic", "partition", "offset")).to_arrow().to_pylist()
-    )
-    return sorted(r["offset"] for r in rows if (r["kafka_cluster"], r["topic"], r["partition"]) == partition)
 
 
 @pytest.fixture
@@ -310,19 +284,6 @@ def test_a_lost_reply_followed_by_another_writers_commit(
     monkeypatch.setattr(lander, "time", waits)  # not time.sleep itself: other threads call that too
     assert land(table, [fetch(0, 10)]).ranges == [Range(P0, 0, 10)]
     assert offsets(table) == list(range(20))
-
-
-def away_three_times(table: Table, monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
-    """The catalog refuses to load the table three times; what it has not raised yet."""
-    load, away = table.catalog.load_table, [ConnectionError("refused")] * 3
-
-    def load_table(*args: Any) -> Table:
-        if away:
-            raise away.pop()
-        return load(*args)
-
-    monkeypatch.setattr(table.catalog, "load_table", load_table)
-    return away
 
 
 def test_a_catalog_that_is_away_for_a_while(

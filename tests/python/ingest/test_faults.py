@@ -21,7 +21,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from confluent_kafka.cimpl import NewPartitions
 from kafka_broker import ApacheKafka, Broker
-from test_worker import (
+from workers import (
     SALES,
     VENTES,
     Worker,

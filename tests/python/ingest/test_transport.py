@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from batches import Message
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
-from test_lander import Message
 
 from ingest.kafka import Cluster
 from ingest.transport import ConsumerThread

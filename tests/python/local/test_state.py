@@ -9,18 +9,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import duckdb
 import pyiceberg.catalog
 import pytest
+from batches import fetch, offsets
+from clocks import clock
 from lake import Lake
-from pyiceberg.table import Table, snapshots
-from test_lander import fetch, offsets
+from pyiceberg.table import Table
 from typer.testing import CliRunner
 
 from ingest import commits
@@ -46,14 +45,6 @@ def table(settings: Settings) -> Table:
 
 
 # Clocks
-
-
-@contextmanager
-def clock(ahead: float) -> Iterator[None]:
-    """A machine whose clock is so many seconds ahead, as snapshots take it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(snapshots, "time", SimpleNamespace(time=lambda: time.time() + ahead))
-        yield
 
 
 def times(table: Table) -> list[list[int]]:
