@@ -56,7 +56,7 @@ def faust_options(settings: Settings) -> dict[str, Any]:
 def commit(log: logging.Logger, topic: str, landed: Landed, seconds: float) -> None:
     """Log a commit: the same facts as text and, as JSON, as fields."""
     if not landed.ranges:
-        log.info("%s: what was in hand had landed already", topic)
+        log.info("%s: what was buffered had landed already", topic)
         return
     ranges = [{"partition": r.partition[2], "from": r.start, "to": r.end} for r in landed.ranges]
     log.info(

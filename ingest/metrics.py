@@ -95,8 +95,8 @@ class Metrics:
         self._retries = per_topic(
             Counter, "levain_commit_retries_total", "Further tries of a commit, after a conflict or any other failure."
         )
-        self._in_hand = per_topic(
-            Gauge, "levain_in_hand_bytes", "Bytes of keys and values that agents hold and have not committed."
+        self._buffered = per_topic(
+            Gauge, "levain_buffered_bytes", "Bytes of keys and values that agents hold and have not committed."
         )
         durations = Histogram(
             "levain_commit_duration_seconds",
@@ -133,7 +133,7 @@ class Metrics:
 
     def taken(self, topic: str, size: int) -> None:
         """An agent holds so many bytes more."""
-        self._in_hand[topic].inc(size)
+        self._buffered[topic].inc(size)
 
     def retrying(self, topic: str, failure: Exception) -> None:
         """A commit failed, and is tried again."""
@@ -144,7 +144,7 @@ class Metrics:
     def landed(self, topic: str, fetches: Sequence[Fetch], size: int, landed: Landed, seconds: float) -> None:
         """These fetches, of so many bytes, are in Bronze: by this commit, unless others had landed them."""
         now = time.time()
-        self._in_hand[topic].dec(size)
+        self._buffered[topic].dec(size)
         with self._lock:
             for fetch in fetches:
                 if fetch.partition in self._progress:

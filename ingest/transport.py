@@ -80,7 +80,7 @@ class LandingApp(AppT):
     metrics: Metrics
 
     async def watermarks(self) -> dict[Partition, int]:
-        """Where each table ends, once all that is in hand has landed."""
+        """Where each table ends, once all that is buffered has landed."""
         raise NotImplementedError
 
     def begins(self, beginnings: Mapping[Partition, int]) -> None:

@@ -1,4 +1,4 @@
-"""What a worker does with what it has in hand, where a running worker cannot be made to do it at will."""
+"""What a worker does with what it has buffered, where a running worker cannot be made to do it at will."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 from batches import SALES, fetch, offsets
 from pyiceberg.table import Table
 
-from ingest import app as worker
-from ingest import health, lander
+from ingest import health, lander, worker
 from ingest.catalog import ensure_table, open_catalog
 from ingest.errors import LevainError
 from ingest.kafka import Cluster
@@ -34,11 +33,12 @@ class Event:
 @pytest.fixture
 def app(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A worker's app as it is when it has found its table, without Kafka."""
-    app: Any = worker.App(settings, {SALES.topic: SALES}, id="test", broker="bronze://")
+    app: Any = worker.App("test", broker="bronze://")
+    app.prepare(settings, {SALES.topic: SALES})
     monkeypatch.setattr(app, "cluster", Cluster("", "test"), raising=False)
     monkeypatch.setattr(app, "topic_ids", lambda *topics, seconds: dict.fromkeys(topics, "id"))
-    hand = app.in_hand[SALES.topic]
-    hand.table, hand.topic_id = ensure_table(open_catalog(settings), SALES), "id"
+    buffer = app.buffers[SALES.topic]
+    buffer.table, buffer.topic_id = ensure_table(open_catalog(settings), SALES), "id"
     return app
 
 
@@ -46,8 +46,8 @@ def test_a_second_rebalance_while_the_first_one_lands(
     app: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The landing is not waited for any more, but goes on; where to read from is asked after it, not under it."""
-    hand = app.in_hand[SALES.topic]
-    table: Table = hand.table
+    buffer = app.buffers[SALES.topic]
+    table: Table = buffer.table
     begun, go_on = threading.Event(), threading.Event()
     write = lander._write
 
@@ -61,16 +61,16 @@ def test_a_second_rebalance_while_the_first_one_lands(
 
     async def rebalances() -> Event:
         event: Any = Event(fetch(0, 10))
-        hand.take(event)
+        buffer.take(event)
         first = asyncio.create_task(app.watermarks())
         await asyncio.to_thread(begun.wait, 30)
         land(ensure_table(open_catalog(settings), SALES), [fetch(0, 4)])  # by the worker that has the partition now
         first.cancel()
-        second = asyncio.create_task(asyncio.to_thread(hand.watermarks))
+        second = asyncio.create_task(asyncio.to_thread(buffer.watermarks))
         await asyncio.wait([second], timeout=1)
         go_on.set()
         assert await second == {("test", "sales-events", 0): 10}
-        await app.land(hand)
+        await app.land(buffer)
         return event
 
     event = asyncio.run(rebalances())
@@ -95,8 +95,8 @@ def test_a_commit_that_is_never_answered_is_not_healthy(app: Any, monkeypatch: p
     async def lands() -> list[str | None]:
         app.health.loop = asyncio.get_running_loop()
         app.health.reader = SimpleNamespace(thread_loop=app.health.loop, idle=0.0)
-        app.in_hand[SALES.topic].take(Event(fetch(0, 10)))
-        landing = asyncio.create_task(app.land(*app.in_hand.values()))
+        app.buffers[SALES.topic].take(Event(fetch(0, 10)))
+        landing = asyncio.create_task(app.land(*app.buffers.values()))
         await asyncio.to_thread(begun.wait, 30)
         said = [await asyncio.to_thread(app.health.stuck)]
         await asyncio.sleep(1.2)

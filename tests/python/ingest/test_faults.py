@@ -41,9 +41,9 @@ from workers import (
 )
 
 from ingest import kafka
-from ingest.app import STOP_SECONDS
 from ingest.catalog import watermarks
 from ingest.contracts import load_contracts
+from ingest.worker import STOP_SECONDS
 
 __all__ = ["home", "start"]  # fixtures
 
@@ -60,7 +60,7 @@ def new_topics(apache_kafka: Broker, tmp_path: Path) -> None:
 
 
 def ends_in_time(worker: Worker) -> int:
-    """The exit code of an order to stop, which must come in the promised time."""
+    """The exit code after a SIGTERM, which must come in the promised time."""
     worker.process.send_signal(signal.SIGTERM)
     return worker.wait(STOP_SECONDS + LEEWAY)
 
@@ -268,7 +268,7 @@ def test_a_group_that_refuses_the_worker(tmp_path: Path, home: Path, start: Call
 
 @pytest.mark.full
 def test_kafka_goes_away_and_comes_back(tmp_path: Path, home: Path, start: Callable[..., Worker]) -> None:
-    """What was in hand when it went lands when it is back; ordered to stop without it, the worker stops."""
+    """What was buffered when it went lands when it is back; told to stop without it, the worker stops."""
     server = ApacheKafka(tmp_path)
     broker = server.start()
     try:
@@ -291,7 +291,7 @@ def test_kafka_goes_away_and_comes_back(tmp_path: Path, home: Path, start: Calla
         server.kill()
 
 
-# The order to stop
+# Shutdown
 
 
 def test_a_sigterm_under_load(apache_kafka: Broker, home: Path, start: Callable[..., Worker]) -> None:

@@ -360,7 +360,7 @@ def test_pyicebergs_own_retry_is_off(table: Table) -> None:
         st.tuples(
             st.integers(0, 2),  # which writer
             st.integers(0, 6),  # how far back it starts, as after a rebalance to an older hint
-            st.integers(1, 9),  # how many offsets it has in hand
+            st.integers(1, 9),  # how many offsets it has buffered
             st.sampled_from(["never", "before", "after"]),  # what becomes of its commit
         ),
         max_size=8,

@@ -197,7 +197,7 @@ def test_what_is_committed_is_what_the_tables_hold(
         assert numbers["levain_last_commit_age_seconds", topic] == pytest.approx(age, abs=1)
         assert numbers["levain_freshness_seconds_count", topic] == count
         assert numbers["levain_freshness_seconds_sum", topic] == pytest.approx(freshness(home, topic), abs=0.3 * count)
-        assert numbers["levain_in_hand_bytes", topic] == 0
+        assert numbers["levain_buffered_bytes", topic] == 0
         assert numbers["levain_commit_retries_total", topic] == 0
     assert commits(home, SALES) > 1
     assert numbers["levain_freshness_seconds_bucket", "3600.0", SALES] == 3001
@@ -236,7 +236,7 @@ def test_lag_goes_up_while_it_is_stopped_and_down_again(
 
     def is_behind() -> bool:
         behind.append(scrape(worker))
-        return sum(lag(behind[-1]).values()) > 0 and behind[-1]["levain_in_hand_bytes", SALES] > 0
+        return sum(lag(behind[-1]).values()) > 0 and behind[-1]["levain_buffered_bytes", SALES] > 0
 
     for _ in range(8):
         wait_until(lambda: len(lag(scrape(worker))) == PARTITIONS and not any(lag(scrape(worker)).values()), worker)
@@ -262,7 +262,7 @@ def test_lag_goes_up_while_it_is_stopped_and_down_again(
     wait_until(lambda: sum(lag(scrape(worker)).values()) == 0, worker, 10)
     numbers = scrape(worker)
     assert max(lag(numbers, "seconds").values()) == 0
-    assert numbers["levain_in_hand_bytes", SALES] == 0
+    assert numbers["levain_buffered_bytes", SALES] == 0
     assert numbers["levain_committed_rows_total", SALES] == len(landed(home, SALES)) == before + 900
 
 

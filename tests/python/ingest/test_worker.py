@@ -85,7 +85,7 @@ def test_every_compression_that_kafka_has(apache_kafka: Broker, home: Path, star
     assert_exact(apache_kafka, home, SALES)
 
 
-def test_what_is_in_hand_lands_before_a_sigterm_ends_it(
+def test_what_is_buffered_lands_before_a_sigterm_ends_it(
     apache_kafka: Broker, home: Path, start: Callable[..., Worker]
 ) -> None:
     make_topics(apache_kafka, home)
