@@ -14,7 +14,7 @@ import pyarrow as pa
 from faust.types import StreamT
 
 from ingest.contracts import load_contracts
-from ingest.errors import LevainError
+from ingest.errors import LevainError, Unavailable
 from ingest.settings import load_settings
 from ingest.transport import SCHEME
 from ingest.worker import SEEK_SECONDS, App, TopicBuffer
@@ -65,7 +65,7 @@ async def commit_in_time() -> None:
     while not app.should_stop:
         await app.sleep(app.settings.commit_every_seconds)
         if not app.cluster.alive:
-            app.end(LevainError(f"The embedded broker {app.cluster.alias} has ended.", "Restart it: `levain up`."))
+            app.end(Unavailable(f"The embedded broker {app.cluster.alias} has ended.", "Restart it: `levain up`."))
         await app.land(*app.buffers.values())
         # What a burst or a compaction has freed would stay with the allocator.
         await asyncio.to_thread(pa.default_memory_pool().release_unused)

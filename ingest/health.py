@@ -25,7 +25,7 @@ from prometheus_client.exposition import choose_encoder
 from pyiceberg.catalog import Catalog
 
 from ingest.catalog import Partition
-from ingest.errors import LevainError
+from ingest.errors import ConfigurationError
 from ingest.metrics import Reading
 from ingest.settings import Settings
 
@@ -141,7 +141,7 @@ def serve(health: Health, registry: CollectorRegistry, settings: Settings) -> st
         The URL, `http://host:port`.
 
     Raises:
-        LevainError: the address cannot be listened on.
+        ConfigurationError: the address cannot be listened on.
     """
     host, port = settings.metrics_host, settings.metrics_port
     try:
@@ -152,7 +152,7 @@ def serve(health: Health, registry: CollectorRegistry, settings: Settings) -> st
                 raise
             server = _Server(host, 0, health, registry)
     except OSError as error:
-        raise LevainError(
+        raise ConfigurationError(
             f"Metrics cannot be served at {host}, port {port}: {error.strerror or error}.",
             "Set LEVAIN_METRICS_PORT to a free port, or to 0 for any, and LEVAIN_METRICS_HOST to an address of ours.",
         ) from error

@@ -53,7 +53,7 @@ from pyiceberg.types import TimestamptzType
 
 from ingest import commits, lake
 from ingest.catalog import full_name, load_bronze
-from ingest.errors import LevainError, first_line
+from ingest.errors import LevainError, StateError, Unavailable, first_line
 from ingest.settings import Settings
 
 ATTEMPTS = 12
@@ -126,8 +126,8 @@ def maintain(
         turn: entered for each commit: keeps out a lander of the same process.
 
     Raises:
-        LevainError: a file cannot be read or written, the table does not take a commit, or its files are not where
-            they should be.
+        Unavailable: a file cannot be written, or the table does not take a commit.
+        StateError: a file cannot be read, or is not where it should be.
     """
     now = now or datetime.now(UTC)
     done = Done(full_name(table))
@@ -137,7 +137,7 @@ def maintain(
         if orphans:
             remove_orphans(table, settings, done, now=now, dry_run=dry_run)
     except (OSError, pa.ArrowException) as error:
-        raise LevainError(
+        raise Unavailable(
             f"{full_name(table)} cannot be maintained at {table.location()}: {error}",
             "Check space, rights and the file there. No row is lost; what was written in vain is removed later.",
         ) from error
@@ -244,7 +244,7 @@ def _rewrite(table: Table, files: Sequence[DataFile]) -> DataFile:
     statistics = writer.result()
     expected = sum(file.record_count for file in files)
     if statistics.record_count != expected:
-        raise LevainError(
+        raise StateError(
             f"{full_name(table)}: {len(files)} files hold {statistics.record_count} rows, their manifests say "
             f"{expected}.",
             f"Compare the files beside {files[0].file_path} with the table's manifests. Nothing was changed.",
@@ -286,7 +286,7 @@ def _batches(table: Table, file: DataFile) -> Iterator[pa.RecordBatch]:
             # Neither the whole file ahead, which stays in memory to the end, nor each column by another thread.
             yield from pq.ParquetFile(stream, pre_buffer=False).iter_batches(batch_size=8192, use_threads=False)
     except (OSError, pa.ArrowException) as error:
-        raise LevainError(
+        raise StateError(
             f"{full_name(table)} has a file that cannot be read, {file.file_path}: {error}",
             "Restore it from a copy. Nothing was changed, and landing goes on.",
         ) from error
@@ -415,7 +415,7 @@ def remove_orphans(table: Table, settings: Settings, done: Done, *, now: datetim
     the table's own history leads to them. Anything else stays.
 
     Raises:
-        LevainError: files that are needed are not there, or the location holds another table, or versions of this one
+        StateError: files that are needed are not there, or the location holds another table, or versions of this one
             that its catalog does not know: nothing is removed then.
     """
     table.refresh()
@@ -426,7 +426,7 @@ def remove_orphans(table: Table, settings: Settings, done: Done, *, now: datetim
     paths = {info.path for info in listed}
     lost = [path for path in needed if path.startswith(f"{base}/") and path not in paths and _is_data(path)]
     if lost:
-        raise LevainError(
+        raise StateError(
             f"{full_name(table)} refers to {len(lost)} files that are not at {table.location()}, the first is "
             f"{lost[0]}.",
             "No file was removed. Check that the lake was not moved, and restore what is missing.",
@@ -514,7 +514,7 @@ def _commit(
             raise
         except Exception as error:  # a conflict, a lost reply, a catalog that is away
             failure = error
-    raise LevainError(
+    raise Unavailable(
         f"{full_name(table)} does not take a commit of maintenance: {ATTEMPTS} tries failed, the last with: "
         f"{first_line(failure)}",
         "Check the catalog. The table is as it was or as intended; run `levain maintain` again.",

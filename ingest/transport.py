@@ -29,7 +29,7 @@ from faust.types import TP, AppT, ConsumerMessage
 from mode import Service
 
 from ingest.catalog import Partition
-from ingest.errors import LevainError
+from ingest.errors import ConfigurationError, StateError
 from ingest.health import Health
 from ingest.kafka import Cluster
 from ingest.lander import Fetch, Record, missing
@@ -141,7 +141,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                     self._consumer._coordinator.check_errors()
             except Exception as error:
                 self.app.end(
-                    LevainError(
+                    ConfigurationError(
                         f"This worker cannot be in the group {self.app.conf.id}: {error!r}.",
                         "Check the broker's log and its `group.*` settings, and the rights on that group.",
                     )
@@ -235,7 +235,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         for tp, offset in lost.items():
             if offset > beginnings[tp]:
                 self.app.end(
-                    LevainError(
+                    StateError(
                         f"Topic {tp.topic}, partition {tp.partition}, has landed up to offset {offset}, where Kafka "
                         "has not come yet: the topic was deleted and made anew, or its log was cut.",
                         "To land what it holds now, give the cluster another alias in LEVAIN_KAFKA_CLUSTER.",

@@ -28,7 +28,7 @@ from pyiceberg.table import Table
 from ingest import kafka, lake, lander, logs, maintenance
 from ingest.catalog import Partition, ensure_table, open_catalog, refresh, topic_id, watermarks
 from ingest.contracts import Contract
-from ingest.errors import LevainError, first_line
+from ingest.errors import LevainError, StateError, Unavailable, first_line
 from ingest.health import Health, serve
 from ingest.lander import Fetch
 from ingest.metrics import Metrics
@@ -130,7 +130,8 @@ class TopicBuffer:
         """Where the table ends, now that partitions have been assigned.
 
         Raises:
-            LevainError: the topic is not the one that has landed.
+            StateError: the topic is not the one that has landed.
+            Unavailable: Kafka or the catalog is away for longer than `LEVAIN_COMMIT_PATIENCE_SECONDS`.
         """
         cluster, topic = self.app.cluster.alias, self.contract.topic
         with self._under_way("The question where to read from"):
@@ -156,7 +157,7 @@ class TopicBuffer:
         while True:
             try:
                 return ask()
-            except LevainError as error:
+            except Unavailable as error:
                 if not self._try_again(error, time.monotonic() - began):
                     raise
                 log.warning("%s: %s", self.contract.topic, error.message)
@@ -238,7 +239,7 @@ class App(faust.App, LandingApp):
         """Take the settings and the topics to land, before Faust reads its configuration.
 
         Raises:
-            LevainError: a certificate or a key for Kafka cannot be read.
+            ConfigurationError: a certificate or a key for Kafka cannot be read.
         """
         self._from_settings |= {
             "broker_credentials": kafka.credentials(settings),
@@ -298,7 +299,7 @@ class App(faust.App, LandingApp):
         """Where each table ends, once all that is buffered has landed.
 
         Raises:
-            LevainError: a topic is not the one that has landed.
+            StateError: a topic is not the one that has landed.
         """
         await self.land(*self.buffers.values())
         found: dict[Partition, int] = {}
@@ -327,7 +328,7 @@ class App(faust.App, LandingApp):
             os._exit(0)
         waiting = ", ".join(topic for topic, buffer in self.buffers.items() if buffer.waits) or "nothing"
         self.end(
-            LevainError(
+            Unavailable(
                 f"What was buffered ({waiting}) has not landed within {STOP_SECONDS:.0f} s after the shutdown began.",
                 "Check the catalog and Kafka. Nothing is lost: landing goes on from the table's own offsets.",
             )
@@ -346,7 +347,7 @@ class App(faust.App, LandingApp):
         ids = self.topic_ids(*self.buffers)
         missing = [topic for topic, found in ids.items() if found is None]
         if missing:
-            raise LevainError(f"Kafka has no topic {', '.join(missing)}.", "Create them with `levain init`.")
+            raise StateError(f"Kafka has no topic {', '.join(missing)}.", "Create them with `levain init`.")
         for buffer in self.buffers.values():
             buffer.table = ensure_table(catalog, buffer.contract)
         self.health.catalog = catalog

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ingest.errors import LevainError
+from ingest.errors import BadInput, LevainError
 from levain import interrupts
 
 if TYPE_CHECKING:
@@ -340,7 +340,7 @@ def _check_surroundings() -> None:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise LevainError(
+            raise BadInput(
                 f"{what} is not text in {sys.getfilesystemencoding()}: {text!a}.",
                 "Write it in UTF-8, and use a locale with UTF-8: `LC_ALL=C.UTF-8`.",
             ) from error

@@ -10,7 +10,7 @@ from typing import Self
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as KafkaMessage
 
-from ingest.errors import LevainError
+from ingest.errors import BadInput, Unavailable
 from ingest.kafka import client_config
 from ingest.kafka import topics as known_topics
 from ingest.settings import Settings
@@ -29,13 +29,14 @@ class Publisher:
     Leaving the block waits until the broker has acknowledged every message.
 
     Raises:
-        LevainError: the broker cannot be reached, a topic does not exist, or a message was not acknowledged.
+        Unavailable: the broker cannot be reached, a topic does not exist, or a message was not acknowledged.
+        BadInput: a message is too large for the broker.
     """
 
     def __init__(self, settings: Settings, topics: Sequence[str]) -> None:
         missing = sorted(set(topics) - set(known_topics(settings)))
         if missing:
-            raise LevainError(
+            raise Unavailable(
                 f"The broker has no topic {', '.join(missing)}.", "Create the topics and tables with `levain init`."
             )
         self._failure: tuple[str, KafkaError] | None = None
@@ -82,13 +83,12 @@ class Publisher:
         if self._failure is not None:
             raise self._lost(*self._failure)
 
-    def _lost(self, topic: str, error: KafkaError) -> LevainError:
+    def _lost(self, topic: str, error: KafkaError) -> BadInput | Unavailable:
+        message = f"A message to {topic} was not acknowledged: {error.str()}."
         again = "send again: what is there already is counted as duplicate."
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            hint = f"Make the message smaller than 1,000,000 bytes, and {again}"
-        else:
-            hint = f"See whether the broker is well (`levain doctor`), and {again}"
-        return LevainError(f"A message to {topic} was not acknowledged: {error.str()}.", hint)
+            return BadInput(message, f"Make the message smaller than 1,000,000 bytes, and {again}")
+        return Unavailable(message, f"See whether the broker is well (`levain doctor`), and {again}")
 
     def __enter__(self) -> Self:
         return self

@@ -15,7 +15,7 @@ from uuid import NAMESPACE_URL, uuid5
 import duckdb
 
 from ingest.contracts import Contract, contract_for
-from ingest.errors import LevainError
+from ingest.errors import BadInput
 from ingest.jsontext import JsonText, json_object, json_timestamp, utc
 from ingest.settings import Settings
 from ingest.sources.publish import RECEIVED_AT, Headers, Publisher
@@ -127,7 +127,7 @@ def read_rows(connection: duckdb.DuckDBPyConnection, sql_file: Path) -> tuple[li
     A NaN is null: columnar files have it for each missing number.
 
     Raises:
-        LevainError: the file or the query cannot be used; from the iterator, too, and when a value has no JSON form.
+        BadInput: the file or the query cannot be used; from the iterator, too, and when a value has no JSON form.
     """
     sql = _read(sql_file)
     with _failures(sql_file):
@@ -142,7 +142,7 @@ def read_rows(connection: duckdb.DuckDBPyConnection, sql_file: Path) -> tuple[li
         names, types = relation.columns, relation.types
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise LevainError(f"The query in {sql_file} has two columns {twice[0]}.", "Give one of them another name.")
+            raise BadInput(f"The query in {sql_file} has two columns {twice[0]}.", "Give one of them another name.")
         exact = ", ".join(f"cast(#{place} as {exact_type(kind)})" for place, kind in enumerate(types, 1))
         cursor = connection.execute(relation.project(exact).sql_query())
     converters = [_json if str(kind) == "JSON" else converter(kind, _OF_TYPE) for kind in types]
@@ -165,7 +165,7 @@ def _rows(
                 try:
                     row[name] = convert(value)
                 except ValueError as error:
-                    raise LevainError(
+                    raise BadInput(
                         f"Row {number} of the query in {sql_file} has in {name} what has no JSON form: {error}.",
                         "Have the query leave it out, or put null in its place.",
                     ) from error
@@ -179,7 +179,7 @@ def _failures(sql_file: Path, rows: int = 0) -> Iterator[None]:
         yield
     except duckdb.Error as error:
         before = f" after {rows} rows" if rows else ""
-        raise LevainError(
+        raise BadInput(
             f"The query in {sql_file} failed{before}: {_one_line(error)}",
             "Correct the query, or the file it reads; a relative path is looked for in the current folder, then in "
             f"{sql_file.resolve().parent}.",
@@ -191,23 +191,23 @@ def _check_statements(connection: duckdb.DuckDBPyConnection, sql: str, sql_file:
     kinds = [statement.type for statement in connection.extract_statements(sql)]
     refused = sorted({kind.name for kind in kinds if kind not in _BEFORE})
     if refused:
-        raise LevainError(
+        raise BadInput(
             f"{sql_file} has a statement that `levain replay` does not run: {', '.join(refused)}.",
             "Replaying reads: have the SELECT read the files (read_csv, read_parquet, read_json).",
         )
     if not kinds or kinds[-1] != _Types.SELECT:
-        raise LevainError(f"{sql_file} does not end in a SELECT.", "Its last statement gives the rows to replay.")
+        raise BadInput(f"{sql_file} does not end in a SELECT.", "Its last statement gives the rows to replay.")
 
 
 def check_columns(contract: Contract, names: Sequence[str], sql_file: Path) -> None:
     """See that the query's columns are fields of the contract, and that it has those an event must have.
 
     Raises:
-        LevainError: they are not; names them.
+        BadInput: they are not; names them.
     """
     identity = contract.by_name[contract.identity]
     if identity.name not in names and identity.logical_type != "string":
-        raise LevainError(
+        raise BadInput(
             f"The query in {sql_file} has no column {identity.name}, the identity of {contract.topic}.",
             f"Select one: it is of type {identity.logical_type}, so none can be made up.",
         )
@@ -217,7 +217,7 @@ def check_columns(contract: Contract, names: Sequence[str], sql_file: Path) -> N
     wrong = [f"no column {', '.join(missing)}"] * bool(missing)
     wrong += [f"{', '.join(unknown)}, which no field is called"] * bool(unknown)
     if wrong:
-        raise LevainError(
+        raise BadInput(
             f"The query in {sql_file} has {'; and '.join(wrong)}.",
             f"Name its columns as the fields of {contract.topic}: {', '.join(contract.by_name)}.",
         )
@@ -234,7 +234,7 @@ def _read(sql_file: Path) -> str:
         return sql_file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise LevainError(
+        raise BadInput(
             f"The SQL file {sql_file} cannot be read: {reason}.", "Name a file that holds one SELECT."
         ) from error
 

@@ -11,7 +11,7 @@ from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError, TableAl
 from pyiceberg.table import StaticTable, Table
 
 from ingest.catalog import DAMAGED, NAMESPACE, bronze_names, load_bronze, open_catalog
-from ingest.errors import LevainError, first_line
+from ingest.errors import BadInput, LevainError, StateError, first_line
 from ingest.lake import Found, Lake, branches, history, lacking, number, path_of
 from ingest.settings import Settings
 from levain.terminal import errors, say, show_table
@@ -54,7 +54,7 @@ def run(settings: Settings, locations: Sequence[str] = (), *, dry_run: bool) -> 
     with errors.status("Looking through the lake"):
         found = [each for each in lake.tables() if not locations or each.location in _without_slashes(locations)]
     if unknown := _without_slashes(locations) - {each.location for each in found}:
-        raise LevainError(f"No table with data lies at {', '.join(sorted(unknown))}.", f"The lake is {settings.lake}.")
+        raise BadInput(f"No table with data lies at {', '.join(sorted(unknown))}.", f"The lake is {settings.lake}.")
     by_name: dict[str, list[Found]] = defaultdict(list)
     for each in found:
         by_name[each.name].append(each)
@@ -81,7 +81,7 @@ def run(settings: Settings, locations: Sequence[str] = (), *, dry_run: bool) -> 
         ],
     )
     if refused:
-        raise LevainError("\n".join(refused), "docs/troubleshooting.md says what to do about each case.")
+        raise StateError("\n".join(refused), "docs/troubleshooting.md says what to do about each case.")
     if not steps:
         say("recover", f"no table with data lies in {settings.lake}")
 
@@ -100,7 +100,7 @@ def _step(lake: Lake, catalog: Catalog, name: str, tables: list[Found]) -> Step:
     """What is to become of the tables of one name.
 
     Raises:
-        LevainError: there are several of Bronze, or one that two catalogs wrote to.
+        StateError: there are several of Bronze, or one that two catalogs wrote to.
     """
     known: Table | None = None
     gone = False
@@ -120,7 +120,7 @@ def _step(lake: Lake, catalog: Catalog, name: str, tables: list[Found]) -> Step:
         # What dbt drops and creates again, as a seed in each build on Spark, leaves its files in one folder.
         tables = [max(tables, key=lambda each: each.newest.updated)]
     if len(tables) > 1:
-        raise LevainError(
+        raise StateError(
             f"The lake has {len(tables)} tables {name}: {', '.join(map(str, tables))}. Name the one to register: "
             "`levain recover LOCATION`."
         )
@@ -141,8 +141,8 @@ def _newer(lake: Lake, known: Table, found: Found) -> Step:
     return Step(found, f"pointed to, instead of version {number(mine)}", replaces=True)
 
 
-def _branched(found: Found, other: str) -> LevainError:
-    return LevainError(
+def _branched(found: Found, other: str) -> StateError:
+    return StateError(
         f"{found} has two histories, of two catalogs that wrote to it: {found.newest.path} does not follow {other}. "
         "Move the metadata files of the one that is not to be kept out of the folder."
     )
@@ -152,7 +152,7 @@ def _refuse_incomplete(lake: Lake, found: Found, catalog: Catalog) -> None:
     """A table is registered only if all that its current snapshot needs is where it says."""
     written_at = str(found.newest.document["location"])
     if lake.real(path_of(written_at)) != lake.real(path_of(found.location)):
-        raise LevainError(
+        raise StateError(
             f"{found} was written at {written_at}. Iceberg keeps absolute paths: move the lake back, or put a symbolic "
             "link at its old place that leads here, and set LEVAIN_HOME or LEVAIN_CATALOG_WAREHOUSE to the old place."
         )
@@ -160,9 +160,9 @@ def _refuse_incomplete(lake: Lake, found: Found, catalog: Catalog) -> None:
         table = StaticTable.from_metadata(found.metadata_location, catalog.properties)
         data = [task.file for task in table.scan().plan_files()]
     except OSError as error:
-        raise LevainError(f"{found} cannot be read: {first_line(error)}. Restore what is missing.") from error
+        raise StateError(f"{found} cannot be read: {first_line(error)}. Restore what is missing.") from error
     if lacks := lacking(lake.files, data):
-        raise LevainError(f"{found} {lacks}.")
+        raise StateError(f"{found} {lacks}.")
 
 
 def _register(catalog: Catalog, step: Step) -> None:

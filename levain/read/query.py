@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
-from ingest.errors import LevainError
+from ingest.errors import BadInput
 from ingest.jsontext import json_object, json_text
 from ingest.settings import Settings
 from ingest.values import Convert, converter, exact_type
@@ -58,7 +58,7 @@ def query(settings: Settings, sql: str, format: str = "table") -> None:
             nested values as JSON; a null is an empty field, an empty text `""`.
 
     Raises:
-        LevainError: it is not one reading statement, it cannot be run, JSON would lose a column because another has
+        BadInput: it is not one reading statement, it cannot be run, JSON would lose a column because another has
             its name, there are too many rows for a table, or see `reader`.
     """
     statement, plan = _reading(sql)
@@ -76,15 +76,15 @@ def query(settings: Settings, sql: str, format: str = "table") -> None:
                 rows = _exactly(relation)
             _print(names, rows, "plan" if format == "table" and plan else format)
         except duckdb.PermissionException as error:
-            raise LevainError(
+            raise BadInput(
                 f"The query cannot be run: {one_line(error)}",
                 "`levain query` reads the built tables and the lake's own folder, no other file; `levain replay` "
                 "brings files in as events.",
             ) from error
         except (duckdb.CatalogException, duckdb.BinderException) as error:
-            raise LevainError(f"The query cannot be run: {one_line(error)}", _LISTING) from error
+            raise BadInput(f"The query cannot be run: {one_line(error)}", _LISTING) from error
         except duckdb.Error as error:
-            raise LevainError(
+            raise BadInput(
                 f"The query cannot be run: {one_line(error)}",
                 "Correct it; if it names a file of the lake that is damaged or missing, restore that from a backup.",
             ) from error
@@ -104,14 +104,14 @@ def _print(names: Sequence[str], rows: Iterator[Sequence[Any]], format: str) -> 
     """Print rows as they come; those of a table, whose widths all of them decide, when they are there.
 
     Raises:
-        LevainError: they are too many for a table.
+        BadInput: they are too many for a table.
     """
     if format == "plan":
         detail("\n".join(text for (text,) in rows))
     elif format == "table":
         shown = [[_text(value) for value in row] for row in islice(rows, TABLE_ROWS + 1)]
         if len(shown) > TABLE_ROWS:
-            raise LevainError(
+            raise BadInput(
                 f"The query has more than {TABLE_ROWS:,} rows, too many for a table.",
                 "Add a `limit`, or use --format csv or json.",
             )
@@ -126,7 +126,7 @@ def _reading(sql: str) -> tuple[str, bool]:
     """The statement to run, and whether it asks for a plan; DuckDB's parser has found it to be one SELECT.
 
     Raises:
-        LevainError: it is something else, or calls a table function that does more than read.
+        BadInput: it is something else, or calls a table function that does more than read.
     """
     explained = _EXPLAIN.fullmatch(sql)
     select = explained["sql"] if explained else sql
@@ -134,15 +134,15 @@ def _reading(sql: str) -> tuple[str, bool]:
         (text,) = parser.execute("select json_serialize_sql(?)", [select]).fetchone() or ("",)
         tree = json.loads(text)
         if tree["error"] and tree["error_type"] == "parser":
-            raise LevainError(f"The query cannot be read: {tree['error_message']}", "Correct it.")
+            raise BadInput(f"The query cannot be read: {tree['error_message']}", "Correct it.")
         if tree["error"] or len(tree["statements"]) != 1:
-            raise LevainError(
+            raise BadInput(
                 f"`levain query` takes one SELECT, or EXPLAIN of one; this is {_kinds(parser, sql)}.",
                 "Tables change only by a build. (Of PIVOT, write the values: `pivot ... on x in (1, 2)`.)",
             )
     writing = sorted({name for name in _functions(tree) if not _TABLE_FUNCTIONS.fullmatch(name)})
     if writing:
-        raise LevainError(
+        raise BadInput(
             f"`levain query` calls no table function {', '.join(writing)}: it is not known to only read.",
             "Select from the built tables.",
         )
@@ -186,7 +186,7 @@ def _confine(connection: DuckDBPyConnection, settings: Settings) -> None:
 def _check_names(names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise LevainError(
+        raise BadInput(
             f"The query has two columns {', '.join(twice)}: a JSON object can hold one of that name.",
             "Give one of them another name (`as`), or use --format csv.",
         )

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from ingest.contracts import Contract
-from ingest.errors import LevainError
+from ingest.errors import BadInput
 from ingest.jsontext import JsonText, json_object, json_timestamp, utc
 from ingest.sources.publish import RECEIVED_AT
 from levain.samples.events import Event
@@ -385,7 +385,7 @@ def profile(name: str) -> tuple[str, ...]:
     """Faults of a profile: `none`, `all`, or the name of one fault.
 
     Raises:
-        LevainError: there is no such profile; the valid ones are named.
+        BadInput: there is no such profile; the valid ones are named.
     """
     if name == "none":
         return ()
@@ -393,7 +393,7 @@ def profile(name: str) -> tuple[str, ...]:
         return tuple(FAULTS)
     if name in FAULTS:
         return (name,)
-    raise LevainError(f"There is no fault profile '{name}'.", f"Valid profiles: none, all, {', '.join(FAULTS)}.")
+    raise BadInput(f"There is no fault profile '{name}'.", f"Valid profiles: none, all, {', '.join(FAULTS)}.")
 
 
 def homes(names: Iterable[str], topics: Sequence[str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ import duckdb
 import pyarrow as pa
 
 from ingest.contracts import Contract, Field
-from ingest.errors import LevainError
+from ingest.errors import ConfigurationError
 from levain.samples import company
 from levain.samples.events import Event, Run, Source
 
@@ -72,7 +72,7 @@ def _drawn(
         waiting = [place for place, keeps in zip(waiting, kept, strict=True) if not keeps]
         if not waiting:
             return drawn
-    raise LevainError(
+    raise ConfigurationError(
         f"Events drawn at random do not keep the rules of {contract.path.name}.",
         "Write a generator for the topic in levain/samples/events.py.",
     )
@@ -188,7 +188,7 @@ def _keep_rules(contract: Contract, connection: duckdb.DuckDBPyConnection, draws
     try:
         return [bool(keeps) for (keeps,) in connection.execute(f"select {rules} from draws").fetchall()]
     except duckdb.Error as error:
-        raise LevainError(
+        raise ConfigurationError(
             f"A rule of {contract.path.name} cannot be tried on sample events: {' '.join(str(error).split())}",
             "Correct the rule, or write a generator for the topic in levain/samples/events.py.",
         ) from error
@@ -201,8 +201,8 @@ def _in_warehouse(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | Decimal | date) else str(value)
 
 
-def _cannot(contract: Contract, field: Field, why: str) -> LevainError:
-    return LevainError(
+def _cannot(contract: Contract, field: Field, why: str) -> ConfigurationError:
+    return ConfigurationError(
         f"No sample events can be made from {contract.path.name} alone: its field {field.name} {why}.",
         "Write a generator for the topic in levain/samples/events.py.",
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ingest.contracts import Contract, load_contracts
-from ingest.errors import LevainError
+from ingest.errors import BadInput
 from ingest.settings import Settings
 from ingest.sources.publish import Publisher
 from levain.samples import company
@@ -119,16 +119,16 @@ def generate(topics: Sequence[str] | None, events: int, seed: int = 1, faults: s
         faults: `none`, `all`, or the name of one fault (`faults.FAULTS`).
 
     Raises:
-        LevainError: a topic or fault profile is unknown, or `events` is not at least 1; the valid ones are named.
+        BadInput: a topic or fault profile is unknown, or `events` is not at least 1; the valid ones are named.
     """
     contracts = load_contracts()
     sources = _sources(contracts)
     names = _checked_topics(sources, topics)
     if events < 1:
-        raise LevainError(f"{events} sample events cannot be made.", "Ask for 1 or more.")
+        raise BadInput(f"{events} sample events cannot be made.", "Ask for 1 or more.")
     homes = fault.homes(fault.profile(faults), names)
     if faults != "none" and not homes:
-        raise LevainError(
+        raise BadInput(
             f"The fault profile '{faults}' has no form in {', '.join(names)}.",
             f"It has in: {', '.join(fault.FAULTS[faults].variants)}.",
         )
@@ -164,7 +164,7 @@ def _checked_topics(sources: Mapping[str, Source], topics: Sequence[str] | None)
     """The topics, the one with the largest share first."""
     unknown = sorted(set(topics or ()) - set(sources))
     if unknown:
-        raise LevainError(
+        raise BadInput(
             f"There are no sample events for {', '.join(unknown)}.",
             f"There are for: {', '.join(sources)}. A data contract gives a topic its own.",
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from ingest.errors import LevainError
+from ingest.errors import ConfigurationError
 from ingest.settings import PROJECT_ROOT
 
 OLDEST_JAVA = 17
@@ -38,7 +38,7 @@ def find_java() -> Java:
     """The first Java that is new enough, of JAVA_HOME, the PATH, and where systems keep theirs.
 
     Raises:
-        LevainError: there is none; names the ones that are too old.
+        ConfigurationError: there is none; names the ones that are too old.
     """
     on_path = shutil.which("java")
     candidates = [
@@ -56,7 +56,7 @@ def find_java() -> Java:
         if version:
             too_old.append(f"{home} is Java {version}")
     found = f" ({'; '.join(too_old)})" if too_old else ""
-    raise LevainError(f"No Java {OLDEST_JAVA} or newer was found{found}. Spark needs it.", _INSTALL_JAVA)
+    raise ConfigurationError(f"No Java {OLDEST_JAVA} or newer was found{found}. Spark needs it.", _INSTALL_JAVA)
 
 
 def jars_folder() -> Path:
@@ -73,13 +73,13 @@ def prepare() -> None:
     """Make this process able to start Spark: sets JAVA_HOME.
 
     Raises:
-        LevainError: Java, pyspark or a jar is missing.
+        ConfigurationError: Java, pyspark or a jar is missing.
     """
     os.environ["JAVA_HOME"] = str(find_java().home)
     if find_spec("pyspark") is None:
-        raise LevainError("The Spark target is not installed.", "`make spark-jars setup-dev` installs it.")
+        raise ConfigurationError("The Spark target is not installed.", "`make spark-jars setup-dev` installs it.")
     if missing_jars():
-        raise LevainError(
+        raise ConfigurationError(
             f"{jars_folder()} lacks {', '.join(missing_jars())}.", "`make spark-jars` fetches the Spark jars."
         )
 
@@ -99,5 +99,5 @@ def _version(program: Path) -> int:
 if __name__ == "__main__":
     try:
         sys.stdout.write(f"{find_java().home}\n")
-    except LevainError as missing:
+    except ConfigurationError as missing:
         sys.exit(str(missing))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ from pyiceberg.table import Table
 
 from ingest import health, lander, worker
 from ingest.catalog import ensure_table, open_catalog
-from ingest.errors import LevainError
+from ingest.errors import BadInput, ConfigurationError, LevainError, StateError, Unavailable
 from ingest.kafka import Cluster
 from ingest.lander import Fetch, land
 from ingest.settings import Settings
@@ -110,3 +111,44 @@ def test_a_commit_that_is_never_answered_is_not_healthy(app: Any, monkeypatch: p
         "A commit of sales-events has been under way for 1 s: something does not answer.",
         None,
     ]
+
+
+def test_only_what_is_unavailable_is_retried(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A retry of anything else would find the same."""
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: None))
+    buffer = app.buffers[SALES.topic]
+    failures: list[LevainError] = [Unavailable("Kafka is away"), Unavailable("the catalog is away")]
+
+    def ask() -> str:
+        if failures:
+            raise failures.pop()
+        return "answer"
+
+    assert buffer._patiently(ask) == "answer"
+    for kind in (StateError, ConfigurationError, BadInput, LevainError):
+        failures += [kind("second"), kind("first")]
+        with pytest.raises(kind, match="first"):
+            buffer._patiently(ask)
+        assert len(failures) == 1
+        failures.clear()
+
+
+def test_a_commit_that_fails_by_itself_is_retried_and_one_that_never_will_land_is_not(
+    app: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lander, "FIRST_WAIT", 0.0)
+    table = ensure_table(open_catalog(settings), SALES)
+    failures: list[LevainError] = [Unavailable("the disk is full"), Unavailable("the disk is full")]
+    write = lander._write
+
+    def fail(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return write(*arguments)
+
+    monkeypatch.setattr(lander, "_write", fail)
+    assert land(table, [fetch(0, 10)]).rows == 10
+    failures += [StateError("second"), StateError("first")]
+    with pytest.raises(StateError, match="first"):
+        land(table, [fetch(10, 20)])
+    assert len(failures) == 1 and offsets(table) == list(range(10))
