@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.rest import RestCatalog
@@ -27,14 +27,13 @@ from pyiceberg.types import (
     StructType,
     TimestamptzType,
 )
-from requests import PreparedRequest, Response, Session
-from requests.adapters import HTTPAdapter
 from sqlalchemy import select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from ingest.contracts import Contract
 from ingest.errors import ConfigurationError, StateError, Unavailable, first_line
+from ingest.patches.iceberg_rest import PromptRestCatalog
 from ingest.settings import Settings
 
 _T = TypeVar("_T")
@@ -87,10 +86,6 @@ _PROPERTIES = {
     "commit.retry.num-retries": "0",
 }
 
-#: How long a REST catalog may take to connect, and to answer, in seconds. A commit that was not answered in time may
-#: have been made or not: the lander looks.
-REST_SECONDS = (10.0, 60.0)
-
 #: What libpq is given unless the URI says otherwise: how long to wait for a server, in seconds, and when to give up a
 #: connection that has gone silent. Without them a worker waits for the kernel, minutes to hours.
 _POSTGRES_WAITS = {
@@ -120,7 +115,7 @@ def open_catalog(settings: Settings) -> Catalog:
     properties = catalog_properties(settings)
     try:
         if settings.catalog_type == "rest":
-            catalog: Catalog = _RestCatalog(CATALOG, **properties)
+            catalog: Catalog = PromptRestCatalog(CATALOG, **properties)
         else:
             catalog = _again_if_raced(lambda: load_catalog(CATALOG, **properties))
         catalog.list_namespaces()  # a REST or Glue catalog is first spoken to here
@@ -306,21 +301,6 @@ def _make_directory(path: Path) -> None:
         raise ConfigurationError(
             f"{path} cannot be created: {error.strerror}.", "Point LEVAIN_HOME elsewhere."
         ) from error
-
-
-class _RestCatalog(RestCatalog):
-    """PyIceberg's own, but it does not wait for an answer for ever."""
-
-    def _config_headers(self, session: Session) -> None:
-        super()._config_headers(session)
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, _Limited())
-
-
-class _Limited(HTTPAdapter):
-    def send(self, request: PreparedRequest, *arguments: Any, **options: Any) -> Response:
-        options["timeout"] = options.get("timeout") or REST_SECONDS
-        return super().send(request, *arguments, **options)
 
 
 DAMAGED = (ValidationError, UnicodeDecodeError)

@@ -37,7 +37,6 @@ from pyiceberg.table.locations import load_location_provider
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.utils.datetime import datetime_to_micros
 
-from ingest import commits
 from ingest.catalog import (
     BRONZE_SCHEMA,
     Partition,
@@ -48,6 +47,7 @@ from ingest.catalog import (
 )
 from ingest.catalog import topic_id as landed_topic_id
 from ingest.errors import LevainError, StateError, Unavailable, first_line
+from ingest.patches.iceberg_transaction import SingleTryTransaction
 
 #: Keys of the snapshot summary. The ranges are a JSON list of [cluster, topic, partition, from, to].
 BATCH_ID = "levain.batch-id"
@@ -350,7 +350,7 @@ def _ranges(fetches: Sequence[Fetch]) -> list[Range]:
 def _stage(table: Table, file: DataFile, landed: Landed, topic_id: str | None) -> Transaction:
     """Prepare the commit of a data file: rows, summary, watermarks and the topic's id together."""
     ranges = [[*r.partition, r.start, r.end] for r in landed.ranges]
-    transaction = commits.transaction(table)
+    transaction = SingleTryTransaction(table)
     summary = {BATCH_ID: landed.batch_id, RANGES: json.dumps(ranges)}
     try:
         with transaction.update_snapshot(snapshot_properties=summary).fast_append() as append:

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import faust
-from faust.cli.worker import worker as worker_command
 
 from ingest.lander import Landed
+from ingest.patches import faust_banner
 from ingest.settings import Settings
 
 
@@ -45,7 +45,7 @@ def faust_options(settings: Settings) -> dict[str, Any]:
     """
     if settings.log_format == "text":
         return {}
-    worker_command.on_worker_created = lambda self, worker: None  # type: ignore[method-assign]  # no banner
+    faust_banner.apply()
     formatter = {"()": JsonFormatter}
     return {
         "logging_config": {"merge": True, "formatters": {"colored": formatter, "default": formatter}},

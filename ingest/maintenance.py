@@ -32,28 +32,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import FileInfo, FileSelector
 from pyiceberg.conversions import from_bytes
-from pyiceberg.io import FileIO
 from pyiceberg.io.fileformat import FileFormatFactory
 from pyiceberg.manifest import (
     DataFile,
     DataFileContent,
     FileFormat,
     ManifestContent,
-    ManifestEntry,
-    ManifestEntryStatus,
     ManifestFile,
 )
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH
-from pyiceberg.table.snapshots import Operation, Summary
 from pyiceberg.table.update import AssertRefSnapshotId, RemoveSnapshotsUpdate
-from pyiceberg.table.update.snapshot import _OverwriteFiles
 from pyiceberg.types import TimestamptzType
 
-from ingest import commits, lake
+from ingest import lake
 from ingest.catalog import full_name, load_bronze
 from ingest.errors import LevainError, StateError, Unavailable, first_line
+from ingest.patches.iceberg_rewrite import ReadManifest, Rewrite
+from ingest.patches.iceberg_transaction import SingleTryTransaction
 from ingest.settings import Settings
 
 ATTEMPTS = 12
@@ -168,9 +165,6 @@ def compact(
         done.rewritten_bytes += sum(file.file_size_in_bytes for file in group)
         done.written += 1
         done.written_bytes += new_bytes
-
-
-ReadManifest = Callable[[ManifestFile], list[ManifestEntry]]
 
 
 def reader(table: Table) -> ReadManifest:
@@ -292,50 +286,6 @@ def _batches(table: Table, file: DataFile) -> Iterator[pa.RecordBatch]:
         ) from error
 
 
-class _Rewrite(_OverwriteFiles):
-    """Files in place of others, with the same rows: streaming readers of Iceberg pass over a `replace`."""
-
-    def __init__(
-        self, transaction: Transaction, io: FileIO, manifests: Iterable[ManifestFile], read: ReadManifest
-    ) -> None:
-        super().__init__(Operation.OVERWRITE, transaction, io)
-        self._entries = [(manifest, read(manifest)) for manifest in manifests]
-
-    def _deleted_entries(self) -> list[ManifestEntry]:
-        found = [
-            ManifestEntry.from_args(
-                status=ManifestEntryStatus.DELETED,
-                snapshot_id=self.snapshot_id,
-                sequence_number=entry.sequence_number,
-                file_sequence_number=entry.file_sequence_number,
-                data_file=entry.data_file,
-            )
-            for _, entries in self._entries
-            for entry in entries
-            if entry.data_file in self._deleted_data_files
-        ]
-        self._validate_required_deletes(found)
-        return found
-
-    def _existing_manifests(self) -> list[ManifestFile]:
-        kept = []
-        for manifest, entries in self._entries:
-            staying = [entry for entry in entries if entry.data_file not in self._deleted_data_files]
-            if len(staying) == len(entries):
-                kept.append(manifest)
-            elif staying:
-                with self.new_manifest_writer(self.spec(manifest.partition_spec_id)) as writer:
-                    for entry in staying:
-                        writer.existing(entry)
-                kept.append(writer.to_manifest_file())
-        return kept
-
-    def _summary(self, snapshot_properties: dict[str, str] | None = None) -> Summary:
-        # PyIceberg 0.12 sums up appends, overwrites and deletes only.
-        summary = super()._summary(snapshot_properties or {})
-        return Summary(Operation.REPLACE, **summary.additional_properties)
-
-
 def _replace(
     table: Table, old: Sequence[DataFile], new: DataFile, read: ReadManifest, turn: Turn = nullcontext
 ) -> bool:
@@ -346,8 +296,8 @@ def _replace(
         manifests = _head_manifests(table)
         if not _live(table, manifests, read).keys() >= {file.file_path for file in old}:
             return None
-        transaction = commits.transaction(table)
-        rewrite = _Rewrite(transaction, table.io, manifests, read)
+        transaction = SingleTryTransaction(table)
+        rewrite = Rewrite(transaction, table.io, manifests, read)
         for file in old:
             rewrite.delete_data_file(file)
         rewrite.append_data_file(new)
@@ -375,10 +325,10 @@ def expire(
         done.expired = len(chosen)
         if dry_run or not chosen:
             return None
-        transaction = commits.transaction(table)
+        transaction = SingleTryTransaction(table)
         # If the table is rolled back to one of them meanwhile, none of them goes.
         head = table.metadata.refs[MAIN_BRANCH].snapshot_id
-        transaction._stage(
+        transaction.stage(
             (RemoveSnapshotsUpdate(snapshot_ids=chosen),), (AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=head),)
         )
         return transaction

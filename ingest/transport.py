@@ -1,7 +1,7 @@
 """A Faust transport that hands agents whole fetches, read from where Bronze ends.
 
 Faust's own Kafka transport hands over one event at a time, starts where the consumer group's offsets say, and reads
-aborted messages. This one is the same but for three things, each of them one method below:
+aborted messages. This one is the same but for three things:
 
 - an agent gets one message per partition fetch, its value a `Fetch`: all records Kafka had ready, as columns;
 - on every assignment each partition is sought to the table's watermark, its beginning if nothing has landed;
@@ -20,7 +20,6 @@ from typing import Any, NoReturn, cast
 
 import aiokafka
 from aiokafka import TopicPartition
-from aiokafka.consumer import fetcher
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport import drivers
@@ -34,6 +33,9 @@ from ingest.health import Health
 from ingest.kafka import Cluster
 from ingest.lander import Fetch, Record, missing
 from ingest.metrics import Metrics, Reading
+from ingest.patches import aiokafka_records
+from ingest.patches.faust_offsets import GapTolerantConsumer
+from ingest.patches.faust_thread import OpenConsumerThread
 
 #: Broker URLs with this scheme use this transport: `faust.App(..., broker="bronze://")`.
 SCHEME = "bronze"
@@ -58,19 +60,6 @@ _TIMES = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 2_000, "rebalanc
 _TIMES_EMBEDDED = {"session_timeout_ms": 2_000, "heartbeat_interval_ms": 400, "rebalance_timeout_ms": 10_000}
 
 
-class _Records(fetcher.PartitionRecords):
-    """What Kafka answered for a partition, as aiokafka's parser in C gives it.
-
-    aiokafka would make a `ConsumerRecord` of each, which takes longer than fetching, checking and parsing together.
-    """
-
-    def _consumer_record(self, tp: TopicPartition, record: Record) -> Record:
-        return record
-
-
-fetcher.PartitionRecords = _Records  # the fetcher has no other place to say so
-
-
 class LandingApp(AppT):
     """What the transport asks of the app it serves."""
 
@@ -92,7 +81,7 @@ class LandingApp(AppT):
         raise NotImplementedError
 
 
-class ConsumerThread(driver.AIOKafkaConsumerThread):
+class ConsumerThread(OpenConsumerThread):
     """Owns the aiokafka consumer, in a thread of its own, so that heartbeats go on while the agents work."""
 
     app: LandingApp
@@ -103,11 +92,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     _asked: float
     """When Kafka was last asked for something, by the monotonic clock, or could be again."""
 
-    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+    def make_consumer(self) -> aiokafka.AIOKafkaConsumer:
+        aiokafka_records.apply()
         self._next = {}
         self._asked = time.monotonic()
         self.app.health.reader = self
-        self._assignor = RoundRobinPartitionAssignor
         conf = self.app.conf
         return aiokafka.AIOKafkaConsumer(
             client_id=conf.broker_client_id,
@@ -137,8 +126,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         while not self.should_stop:
             await self.sleep(1.0)
             try:
-                if self._consumer is not None:
-                    self._consumer._coordinator.check_errors()
+                self.check_group()
             except Exception as error:
                 self.app.end(
                     ConfigurationError(
@@ -158,16 +146,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._next = {}
         await super().on_partitions_assigned(assigned, generation_id)
 
-    async def _fetch_records(
-        self,
-        consumer: aiokafka.AIOKafkaConsumer,
-        active_partitions: set[TP],
-        timeout: float | None = None,
-        max_records: int | None = None,
+    async def fetch(
+        self, consumer: aiokafka.AIOKafkaConsumer, partitions: set[TP], timeout: float | None, max_records: int | None
     ) -> Mapping[TP, list[Fetch]]:
         """What the partitions have ready, as partition -> one `Fetch`."""
         positions = self._next
-        sought = active_partitions & positions.keys()
+        sought = partitions & positions.keys()
         if not sought:
             await asyncio.sleep(0.05)
             return {}
@@ -175,7 +159,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         fetched: Mapping[TP, list[Record]] = {}
         failure: Exception | None = None
         try:
-            fetched = await super()._fetch_records(consumer, sought, timeout, max_records)
+            fetched = await super().fetch(consumer, sought, timeout, max_records)
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
             failure = error
         if positions is not self._next:
@@ -246,7 +230,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         await self.seek_to(beginnings)
 
 
-class Consumer(driver.Consumer):
+class Consumer(GapTolerantConsumer):
     """Faust's consumer, in the main thread: passes fetches on, decides where reading starts."""
 
     app: LandingApp
@@ -287,19 +271,6 @@ class Consumer(driver.Consumer):
             self.app.end(error)
         self._read_offset.update(offsets)
         await self._thread.call_thread(self._thread.seek_to, offsets)
-
-    def _new_offset(self, tp: TP) -> int | None:
-        """The group offset to commit: past the last fetch that was acknowledged.
-
-        Fetches are acknowledged in order. Faust's own version looks for gaps between offsets, which are of no
-        meaning here, and stays at one for good.
-        """
-        acked, self._acked[tp] = self._acked[tp], []
-        self._acked_index[tp].clear()
-        return max(acked) + 1 if acked else None
-
-    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Nothing to remember: see `_new_offset`."""
 
 
 class Transport(driver.Transport):

@@ -123,7 +123,7 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
 def _catalog(settings: Settings) -> Iterator[Finding]:
     from ingest import lake
     from ingest.catalog import bronze_names, full_name, load_bronze, open_catalog
-    from ingest.commits import in_order
+    from ingest.patches.iceberg_times import in_order
     from levain.local import state
 
     try:

@@ -48,6 +48,7 @@ from ingest.contracts import contract_for
 from ingest.errors import LevainError
 from ingest.lander import land
 from ingest.maintenance import maintain, plan, reader
+from ingest.patches import iceberg_rest
 from ingest.settings import load_settings
 from levain.local.maintain import run as maintain_all
 from levain.warehouse.bronze import bronze_tables, prepare
@@ -444,7 +445,7 @@ def test_no_command_and_no_log_shows_a_secret(
 def test_a_rest_catalog_that_never_answers(set_up: SetUp, storage: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes the request, and that is all: who starts is told so, who lands looks again until it is back."""
     set_up("rest-and-s3")
-    monkeypatch.setattr(catalog, "REST_SECONDS", (2.0, 2.0))
+    monkeypatch.setattr(iceberg_rest, "REST_SECONDS", (2.0, 2.0))
     table = open_table()
     land(table, [fetch(0, 10)])
     commit_table = table.catalog.commit_table

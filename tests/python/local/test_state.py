@@ -22,13 +22,14 @@ from lake import Lake
 from pyiceberg.table import Table
 from typer.testing import CliRunner
 
-from ingest import commits
 from ingest.catalog import ensure_table, open_catalog, watermarks
 from ingest.contracts import contract_for
 from ingest.errors import LevainError
 from ingest.lake import check
 from ingest.lander import land
 from ingest.maintenance import maintain
+from ingest.patches import iceberg_times, iceberg_transaction
+from ingest.patches.iceberg_times import in_order
 from ingest.settings import PROJECT_ROOT, Settings
 from levain.local.stack import Stack
 from levain.warehouse.bronze import load_extensions
@@ -69,7 +70,7 @@ def test_times_never_run_backwards_after_a_clock_that_was_fast(table: Table, set
     with table.transaction() as transaction:  # only a property: the catalog's clock, not a snapshot's
         transaction.set_properties({"a": "b"})
     assert [log == sorted(log) for log in times(table)] == [True, True]
-    assert commits.in_order(table.metadata)
+    assert in_order(table.metadata)
     assert offsets(table) == list(range(12))
     with duckdb.connect() as connection:
         load_extensions(connection)
@@ -81,15 +82,15 @@ def test_a_table_whose_times_ran_backwards_is_put_in_order_by_the_next_commit(
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(pyiceberg.catalog, "update_table_metadata", commits._update_table_metadata)
-        patch.setattr(commits, "_not_before", lambda update, earliest: update)
+        patch.setattr(pyiceberg.catalog, "update_table_metadata", iceberg_times.update_table_metadata)
+        patch.setattr(iceberg_transaction, "_not_before", lambda update, earliest: update)
         with clock(ahead=600):
             land(table, [fetch(0, 1)])
         land(table, [fetch(1, 2)])
         land(table, [fetch(2, 3)])
-    assert not commits.in_order(table.refresh().metadata)
+    assert not in_order(table.refresh().metadata)
     land(table, [fetch(3, 4)])
-    assert commits.in_order(table.refresh().metadata)
+    assert in_order(table.refresh().metadata)
     assert offsets(table) == [0, 1, 2, 3]
 
 
