@@ -36,7 +36,7 @@ from ingest.settings import Settings
 from ingest.transport import LandingApp
 
 #: Of mallopt(3): how many arenas the allocator may have. By itself it gives one to nearly every thread, and what a
-#: compaction has freed in all of them stays there, in pieces (DECISIONS.md).
+#: compaction has freed in all of them stays there, in pieces (docs/decisions/0002-memory-of-the-worker.md).
 M_ARENA_MAX = -8
 
 T = TypeVar("T")
