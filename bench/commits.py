@@ -5,7 +5,7 @@ topic (`ingest.worker.TopicBuffer`) is given batch after batch and commits each,
 the table (`ingest.app.maintain_in_time`, with its default settings). There is no pause between commits, where a worker
 commits every two seconds: maintenance runs beside far more of them here.
 
-A busy machine makes commits slower too. So every fifth commit is followed by one to a table that is made anew for each
+A busy machine makes commits slower too. So every fifth commit is followed by one to a table that is recreated for each
 hundred and is never maintained: a commit's latency is also given as a ratio to those.
 """
 

@@ -143,7 +143,7 @@ class WarmSpark:
         return Result(reader, messages, done["seconds"], used, memory)
 
     def _stream(self, per_batch: int | None) -> dict[str, Any]:
-        """Stream all of the topic into its Bronze table, made anew."""
+        """Stream all of the topic into its Bronze table, recreated."""
         self._catalog.drop_table(ensure_table(self._catalog, contract_for(TOPIC)).name())
         table = ".".join((CATALOG, *ensure_table(self._catalog, contract_for(TOPIC)).name()))
         assert self._process.stdin

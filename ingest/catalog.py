@@ -220,7 +220,7 @@ def load_bronze(catalog: Catalog, name: str) -> Table:
 
 
 def full_name(table: Table) -> str:
-    """As people are told of it: `bronze.sales_events`."""
+    """As it is shown to people: `bronze.sales_events`."""
     return ".".join(table.name())
 
 
@@ -360,7 +360,7 @@ def _sql_uri(settings: Settings) -> str:
         url = make_url(settings.catalog_uri)
     except (ArgumentError, ValueError) as error:
         raise ConfigurationError(
-            f"The catalog {_shown(settings)} cannot be opened: this is no address of a database.",
+            f"The catalog {_shown(settings)} cannot be opened: this is not a valid URI.",
             "LEVAIN_CATALOG_URI is driver://user:password@host:port/database, with %40, %3A and %2F for @, : and / in "
             "the password.",
         ) from error

@@ -205,7 +205,7 @@ def create_topics(settings: Settings, contracts: Iterable[Contract]) -> list[str
 class Admin:
     """A client for what topics there are, which knows why it does not get through.
 
-    The call that fails only says that it took too long; the reason is told to `error_cb`. It connects when it is first
+    The call that fails only says that it took too long; the reason is given to `error_cb`. It connects when it is first
     asked, and may be asked again and again.
 
     Raises:
@@ -241,7 +241,7 @@ class Admin:
     def topic_ids(self, names: Iterable[str], seconds: float = CONTACT_SECONDS) -> dict[str, str | None]:
         """Topic -> the id the broker gave it when it was made, None where there is no such topic.
 
-        A topic that is deleted and made anew keeps its name and starts at offset 0 again, but gets another id.
+        A topic that is deleted and recreated keeps its name and starts at offset 0 again, but gets another id.
 
         Raises:
             Unavailable: the broker does not answer within so many seconds, or refuses to.
@@ -270,7 +270,7 @@ class Admin:
         """The first refusal, else the first thing that went wrong, else how the call ended."""
         refused = [r for r in self._reasons if r.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL)]
         known = [r for r in (*refused, *self._reasons) if r.code() != KafkaError._ALL_BROKERS_DOWN]
-        if self._reasons and not known:  # a broker that just hangs up is none that librdkafka tells us of
+        if self._reasons and not known:  # librdkafka does not report a broker that just hangs up
             return "it ends every connection at once, as a port does that expects TLS"
         return str([*known, outcome][0].str())
 

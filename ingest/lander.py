@@ -1,6 +1,6 @@
 """The landing protocol: raw Kafka records -> one Iceberg commit, each offset exactly once.
 
-Iceberg is the truth. A commit carries, together and atomically:
+Iceberg is the source of truth. A commit carries, together and atomically:
 
 - the records, as rows;
 - in the snapshot's summary: the batch's id, and per partition the covered range `[from, to)`;
@@ -321,7 +321,7 @@ def another_topic(cluster: str, topic: str, landed_id: str | None, found: str | 
     """The error for a topic that has another id than the one that has landed, or none any more."""
     return StateError(
         f"Topic {topic} of cluster {cluster} is not the one that has landed (id {landed_id}): "
-        f"it was deleted{' and made anew' if found else ''}.",
+        f"it was deleted{' and recreated' if found else ''}.",
         "To land the new one beside the old, give the cluster another alias in LEVAIN_KAFKA_CLUSTER.",
     )
 

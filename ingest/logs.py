@@ -38,7 +38,7 @@ class Worker(faust.Worker):
 
 
 def faust_options(settings: Settings) -> dict[str, Any]:
-    """What a Faust app has to be told so that it logs as the settings say.
+    """What a Faust app has to be given so that it logs as the settings say.
 
     `faust worker` sets up logging by itself when it starts, from a configuration whose handler has the formatter
     `colored`, with `--logfile` `default`; both are replaced.

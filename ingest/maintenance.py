@@ -67,7 +67,7 @@ _ORDER = [(column, "ascending") for column in ("kafka_cluster", "topic", "partit
 #: What writers of Iceberg put below a table's location, apart from its versions: each name has a UUID.
 _OURS = re.compile(r"^/(data/.*|metadata/)[^/]*[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}[^/]*\.(parquet|avro)$")
 
-Turn = Callable[[], AbstractContextManager[object]]
+Lock = Callable[[], AbstractContextManager[object]]
 
 log = logging.getLogger(__name__)
 
@@ -110,17 +110,17 @@ def maintain(
     now: datetime | None = None,
     orphans: bool = True,
     dry_run: bool = False,
-    turn: Turn = nullcontext,
+    lock: Lock = nullcontext,
 ) -> Done:
     """Compact, expire, and remove orphans.
 
     Args:
         table: a Bronze table; it shows what was done afterwards.
         settings: sizes and times, `maintain_*`.
-        now: the time by which ages are told; the clock's if None.
+        now: the time by which ages are reckoned; the clock's if None.
         orphans: False: leave the files alone.
         dry_run: change nothing.
-        turn: entered for each commit: keeps out a lander of the same process.
+        lock: entered for each commit: keeps out a lander of the same process.
 
     Raises:
         Unavailable: a file cannot be written, or the table does not take a commit.
@@ -129,8 +129,8 @@ def maintain(
     now = now or datetime.now(UTC)
     done = Done(full_name(table))
     try:
-        compact(table, settings, done, now=now, dry_run=dry_run, turn=turn)
-        expire(table, settings, done, now=now, dry_run=dry_run, turn=turn)
+        compact(table, settings, done, now=now, dry_run=dry_run, lock=lock)
+        expire(table, settings, done, now=now, dry_run=dry_run, lock=lock)
         if orphans:
             remove_orphans(table, settings, done, now=now, dry_run=dry_run)
     except (OSError, pa.ArrowException) as error:
@@ -148,7 +148,7 @@ def maintain(
 
 
 def compact(
-    table: Table, settings: Settings, done: Done, *, now: datetime, dry_run: bool, turn: Turn = nullcontext
+    table: Table, settings: Settings, done: Done, *, now: datetime, dry_run: bool, lock: Lock = nullcontext
 ) -> None:
     """Rewrite small files of a day, in the order they landed, one group and one commit after the other."""
     read = reader(table)
@@ -157,7 +157,7 @@ def compact(
             new_bytes = 0
         else:
             new = _rewrite(table, group)
-            if not _replace(table, group, new, read, turn):
+            if not _replace(table, group, new, read, lock):
                 log.info("%s: another process has replaced files meanwhile", full_name(table))
                 continue
             new_bytes = new.file_size_in_bytes
@@ -287,7 +287,7 @@ def _batches(table: Table, file: DataFile) -> Iterator[pa.RecordBatch]:
 
 
 def _replace(
-    table: Table, old: Sequence[DataFile], new: DataFile, read: ReadManifest, turn: Turn = nullcontext
+    table: Table, old: Sequence[DataFile], new: DataFile, read: ReadManifest, lock: Lock = nullcontext
 ) -> bool:
     """Commit the new file in place of the old ones; False if not all of those are live any more."""
 
@@ -309,14 +309,14 @@ def _replace(
             read(manifest)
 
     # Not live any more may also mean that our own commit took them away, and its reply was lost.
-    return _commit(table, stage, turn, before=read_ahead) or new.file_path in _live(table, _head_manifests(table), read)
+    return _commit(table, stage, lock, before=read_ahead) or new.file_path in _live(table, _head_manifests(table), read)
 
 
 # Snapshots
 
 
 def expire(
-    table: Table, settings: Settings, done: Done, *, now: datetime, dry_run: bool, turn: Turn = nullcontext
+    table: Table, settings: Settings, done: Done, *, now: datetime, dry_run: bool, lock: Lock = nullcontext
 ) -> None:
     """Forget snapshots that nothing has pinned; properties, and with them the watermarks, are not touched."""
 
@@ -333,7 +333,7 @@ def expire(
         )
         return transaction
 
-    _commit(table, stage, turn)
+    _commit(table, stage, lock)
 
 
 def expirable(metadata: TableMetadata, settings: Settings, now: datetime) -> list[int]:
@@ -440,12 +440,12 @@ def _is_data(path: str) -> bool:
 
 
 def _commit(
-    table: Table, stage: Callable[[], Transaction | None], turn: Turn, before: Callable[[], None] = lambda: None
+    table: Table, stage: Callable[[], Transaction | None], lock: Lock, before: Callable[[], None] = lambda: None
 ) -> bool:
     """Commit what `stage` makes of the table as it is loaded; False if it makes nothing.
 
     After a conflict, or when it is not known what became of the commit, `stage` looks at the table again. What can be
-    done of its work `before` each try does: nobody waits for the turn yet.
+    done of its work `before` each try does: nobody waits for the lock yet.
     """
     failure: Exception | None = None
     for attempt in range(ATTEMPTS):
@@ -453,7 +453,7 @@ def _commit(
             if failure is not None:
                 time.sleep(random.uniform(0.2, 1) * min(2.0, 0.05 * 2**attempt))  # noqa: S311 - spreads writers
             before()
-            with turn():
+            with lock():
                 table.refresh()  # what was read took time
                 transaction = stage()
                 if transaction is None:

@@ -40,12 +40,12 @@ class Reading:
     Attributes:
         position: the next offset to be read.
         end: the high watermark: the offset the partition's next message will get; None before the first answer.
-        told: when Kafka said so, in Unix seconds; before the first answer, when it was told where to read.
+        observed_at: when Kafka said so, in Unix seconds; before the first answer, when the partition was positioned.
     """
 
     position: int
     end: int | None
-    told: float
+    observed_at: float
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class Metrics:
 
     Args:
         topics: those it lands; each has its series from the start.
-        readings: asks the consumer how it reads its partitions; None for one that is not sought yet.
+        readings: asks the consumer how it reads its partitions; None for one that is not positioned yet.
 
     Its methods are called from several threads.
     """
@@ -111,7 +111,7 @@ class Metrics:
 
     # What the transport says
 
-    def sought(self, partition: Partition, offset: int) -> None:
+    def positioned(self, partition: Partition, offset: int) -> None:
         """A partition is read from this offset on; all below has landed."""
         with self._lock:
             self._progress[partition] = _Progress(offset, time.time())
@@ -189,8 +189,8 @@ class Metrics:
         labels = ("topic", "partition")
         messages = _gauge("levain_lag_messages", "High watermark minus the first offset that has not landed.", *labels)
         seconds = _gauge("levain_lag_seconds", "Age of the oldest message that has not landed; 0 if all have.", *labels)
-        told = _gauge(
-            "levain_high_watermark_timestamp_seconds", "Unix time at which Kafka told the high watermark.", *labels
+        observed = _gauge(
+            "levain_high_watermark_timestamp_seconds", "Unix time at which the high watermark was observed.", *labels
         )
         for partition, reading in self._readings().items():
             if reading is None or reading.end is None:
@@ -209,8 +209,8 @@ class Metrics:
             place = [topic, str(number)]
             messages.add_metric(place, lag)
             seconds.add_metric(place, max(0.0, now - oldest) if lag else 0.0)
-            told.add_metric(place, reading.told)
-        yield from (messages, seconds, told)
+            observed.add_metric(place, reading.observed_at)
+        yield from (messages, seconds, observed)
 
 
 class _Counts:

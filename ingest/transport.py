@@ -4,7 +4,7 @@ Faust's own Kafka transport hands over one event at a time, starts where the con
 aborted messages. This one is the same but for three things:
 
 - an agent gets one message per partition fetch, its value a `Fetch`: all records Kafka had ready, as columns;
-- on every assignment each partition is sought to the table's watermark, its beginning if nothing has landed;
+- on every assignment each partition is positioned at the table's watermark, or at its beginning if nothing has landed;
 - only committed messages are read.
 
 Group offsets are still committed, after the table, for the tools that show a consumer's lag. Nothing reads them here.
@@ -87,8 +87,8 @@ class ConsumerThread(OpenConsumerThread):
     app: LandingApp
     _next: dict[TP, int]
     """Where the next fetch of each partition starts. A new dict with each assignment, empty, and with each seek."""
-    _sought_at: float
-    """When partitions were last sought, in Unix seconds."""
+    _positioned_at: float
+    """When partitions were last positioned, in Unix seconds."""
     _asked: float
     """When Kafka was last asked for something, by the monotonic clock, or could be again."""
 
@@ -151,20 +151,20 @@ class ConsumerThread(OpenConsumerThread):
     ) -> Mapping[TP, list[Fetch]]:
         """What the partitions have ready, as partition -> one `Fetch`."""
         positions = self._next
-        sought = partitions & positions.keys()
-        if not sought:
+        positioned = partitions & positions.keys()
+        if not positioned:
             await asyncio.sleep(0.05)
             return {}
         self._asked = time.monotonic()
         fetched: Mapping[TP, list[Record]] = {}
         failure: Exception | None = None
         try:
-            fetched = await super().fetch(consumer, sought, timeout, max_records)
+            fetched = await super().fetch(consumer, positioned, timeout, max_records)
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
             failure = error
         if positions is not self._next:
             # A rebalance or a seek came in between, and this belongs to what was before it. Partitions that were
-            # sought since then may have been read from there on: they are to be read from there again.
+            # positioned since then may have been read from there on: they are to be read from there again.
             for tp in fetched.keys() & self._next.keys():
                 consumer.seek(tp, self._next[tp])
             return {}
@@ -183,12 +183,12 @@ class ConsumerThread(OpenConsumerThread):
     async def seek_to(self, offsets: Mapping[TP, int]) -> None:
         """Go on reading from these offsets, in those of the partitions that are still assigned."""
         consumer = self._ensure_consumer()
-        sought = {tp: offsets[tp] for tp in consumer.assignment() & offsets.keys()}
-        for tp, offset in sought.items():
+        positioned = {tp: offsets[tp] for tp in consumer.assignment() & offsets.keys()}
+        for tp, offset in positioned.items():
             consumer.seek(tp, offset)
-            self.app.metrics.sought(self.partition(tp), offset)
-        self._next = {**self._next, **sought}
-        self._sought_at = time.time()
+            self.app.metrics.positioned(self.partition(tp), offset)
+        self._next = {**self._next, **positioned}
+        self._positioned_at = time.time()
         self._asked = time.monotonic()
 
     @property
@@ -197,7 +197,7 @@ class ConsumerThread(OpenConsumerThread):
         return time.monotonic() - self._asked if self._next else 0.0
 
     async def readings(self) -> dict[Partition, Reading | None]:
-        """How each assigned partition is read; None for one that is not sought yet."""
+        """How each assigned partition is read; None for one that is not positioned yet."""
         found: dict[Partition, Reading | None] = {}
         if self._consumer is None:
             return found
@@ -205,9 +205,11 @@ class ConsumerThread(OpenConsumerThread):
         for tp in consumer.assignment():
             found[self.partition(tp)] = None
             if tp in self._next:
-                told = consumer.last_poll_timestamp(tp)
+                observed = consumer.last_poll_timestamp(tp)
                 found[self.partition(tp)] = Reading(
-                    await consumer.position(tp), consumer.highwater(tp), told / 1000 if told else self._sought_at
+                    await consumer.position(tp),
+                    consumer.highwater(tp),
+                    observed / 1000 if observed else self._positioned_at,
                 )
         return found
 
@@ -221,7 +223,7 @@ class ConsumerThread(OpenConsumerThread):
                 self.app.end(
                     StateError(
                         f"Topic {tp.topic}, partition {tp.partition}, has landed up to offset {offset}, where Kafka "
-                        "has not come yet: the topic was deleted and made anew, or its log was cut.",
+                        "has not come yet: the topic was deleted and recreated, or its log was cut.",
                         "To land what it holds now, give the cluster another alias in LEVAIN_KAFKA_CLUSTER.",
                     )
                 )

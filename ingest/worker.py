@@ -66,11 +66,11 @@ class TopicBuffer:
         self._events: list[EventT[Any]] = []
         self._bytes = 0
         self._committing = asyncio.Lock()
-        self._turn = threading.Lock()  # two commits of this process at once would only be in each other's way
+        self._commit_lock = threading.Lock()  # two commits of this process at once would only be in each other's way
         self.commits = 0
         self._orphans_at: float | None = None
         self.beginnings: dict[Partition, int] = {}
-        """Where partitions that had landed nothing were sought to."""
+        """Where partitions that had landed nothing were positioned at."""
 
     def take(self, event: EventT[Any]) -> bool:
         """Add a fetch; True when that makes it enough for a commit."""
@@ -106,7 +106,7 @@ class TopicBuffer:
 
     def _land(self, fetches: list[Fetch]) -> lander.Landed:
         self._check_topic()
-        with self._turn:
+        with self._commit_lock:
             return lander.land(
                 self.table,
                 fetches,
@@ -143,7 +143,7 @@ class TopicBuffer:
         return marks
 
     def _read_table(self, cluster: str, topic: str) -> tuple[str | None, dict[Partition, int]]:
-        with self._turn:  # a commit is built on the table as it was trimmed to
+        with self._commit_lock:  # a commit is built on the table as it was trimmed to
             table = refresh(self.table)
             return topic_id(table, cluster, topic), watermarks(table)
 
@@ -198,13 +198,13 @@ class TopicBuffer:
     def _maintain(self, orphans: bool) -> maintenance.Done:
         # A table object of its own: a commit's retries look at theirs.
         table = self.table.catalog.load_table(self.table.name())
-        done = maintenance.maintain(table, self.app.settings, orphans=orphans, turn=self._turn_of_maintenance)
+        done = maintenance.maintain(table, self.app.settings, orphans=orphans, lock=self._locked_for_maintenance)
         gc.collect()  # PyIceberg's transactions are cycles; by itself the collector comes to them seldom, see below
         return done
 
     @contextmanager
-    def _turn_of_maintenance(self) -> Iterator[None]:
-        with self._turn:
+    def _locked_for_maintenance(self) -> Iterator[None]:
+        with self._commit_lock:
             yield
             self.table.refresh()  # or the next batch would be built on what is not current any more
 

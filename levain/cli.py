@@ -75,7 +75,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="the same seed gives the same events")] = 1,
     faults: Annotated[str, typer.Option(help="none, all, or the name of one fault")] = "all",
 ) -> None:
-    """The whole way once; leaves nothing running."""
+    """Run the pipeline end to end; leaves nothing running."""
     from levain.local.demo import run
 
     run(_settings(), events=events, seed=seed, faults=faults)
@@ -83,7 +83,7 @@ def demo(
 
 @app.command()
 def up() -> None:
-    """Start the stack, or mend it; waits for health."""
+    """Start the stack, or repair it; waits for health."""
     from levain.local.stack import Stack
 
     Stack(_settings()).up()
@@ -114,18 +114,18 @@ def produce(
     faults: Annotated[str, typer.Option(help="none, all, or the name of one fault")] = "none",
     topic: Annotated[list[str] | None, typer.Option(help="only this topic; may be given again")] = None,
 ) -> None:
-    """Sample events, and the truth of what was sent."""
+    """Sample events, and the expected outcome of each."""
     from levain.samples import produce as send
     from levain.terminal import progress, say, warn
 
     settings = _settings()
     with progress("Sending sample events") as advance:
-        truth = send(settings, events, rate, seed, faults, topic, progress=lambda done: advance(done, "", events))
-    if truth.again:
-        warn(truth.again)
-    for name, sent in sorted(truth.topics.items()):
+        outcome = send(settings, events, rate, seed, faults, topic, progress=lambda done: advance(done, "", events))
+    if outcome.again:
+        warn(outcome.again)
+    for name, sent in sorted(outcome.topics.items()):
         say("sent", f"{sent.messages:,} to {name}")
-    say("truth", str(truth.file))
+    say("expected", str(outcome.file))
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """Every change to the inside of a library, a module each.
 
-Such a change leans on code that its authors may alter without a word. So each module names the one version it was
+Such a change leans on code that its authors may change without notice. So each module names the one version it was
 written for, links to the code or issue upstream, and refuses any other version: whoever raises a pin in requirements/
 reads there what has to be looked at first.
 

@@ -222,7 +222,7 @@ class Drops:
             except NoHeader as error:
                 raise Refused(
                     f"{drop.place} was not taken: {error}.",
-                    f"Write it anew; its first line names columns of {topic}, such as {drop.contract.key}.",
+                    f"Write it again; its first line names columns of {topic}, such as {drop.contract.key}.",
                 ) from error
             rows = bad = 0
             encode = _encoder(drop, lines.columns, day, sha256)

@@ -129,7 +129,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Unusable:
-    """What stands in an answer for a value that is none, such as the text `-nan`."""
+    """What stands in an answer for a value that is not valid, such as the text `-nan`."""
 
     text: str
 
@@ -156,7 +156,7 @@ class OpenMeteo:
         address: its URL as it can be shown.
 
     Raises:
-        ConfigurationError: the address is none of HTTP.
+        ConfigurationError: the address is not an HTTP URL.
     """
 
     def __init__(self, settings: Settings, stop: threading.Event) -> None:
@@ -253,7 +253,7 @@ class OpenMeteo:
         try:
             where = _shown_url(self._url.join(URL(location)))[:200]
         except ValueError:
-            where = "an address that is none"
+            where = "something that is not a URL"
         raise Unavailable(
             f"The weather API at {self.address} redirects to {where}.",
             "Set LEVAIN_WEATHER_URL to the address that it has now.",
@@ -416,7 +416,7 @@ def _marked(word: str) -> str:
 
 
 def _read_part(text: str) -> Any:
-    """The object of a place; `_Unusable` where it is none, and within it for each value that is none."""
+    """The object of a place; `_Unusable` where it is not valid, and within it for each value that is not."""
     try:
         read = json.loads(text, parse_float=_number, parse_int=_number, object_pairs_hook=_object)
     except (ValueError, RecursionError):

@@ -113,7 +113,7 @@ class Weather:
             self._publish()
         except Unavailable as error:
             log.warning(
-                "%s %d observations were not published: the next start asks anew, for what the API still has.",
+                "%s %d observations were not published: the next start asks again, for what the API still has.",
                 *(error.message, len(self._waiting)),
             )
 

@@ -1,4 +1,4 @@
-"""`levain demo`: the whole way of a message once, on this machine, and the numbers at its end."""
+"""`levain demo`: runs the pipeline end to end on this machine, and prints the numbers at its end."""
 
 from __future__ import annotations
 
@@ -44,10 +44,13 @@ def _run(settings: Settings, events: int, seed: int, faults: str) -> None:
         # dbt takes seconds to read the project: it does while the worker waits for its partitions.
         project = pool.submit(parse, settings)
         with progress("Sending sample events") as advance:
-            truth = produce(settings, events, 0, seed, faults, progress=lambda done: advance(done, "", events))
-        say("sent", f"{events:,} sample events, some of them faulty on purpose; what must become of each: {truth.file}")
-        if truth.again:
-            warn(truth.again)
+            outcome = produce(settings, events, 0, seed, faults, progress=lambda done: advance(done, "", events))
+        say(
+            "sent",
+            f"{events:,} sample events, some faulty on purpose; the expected outcome of each: {outcome.file}",
+        )
+        if outcome.again:
+            warn(outcome.again)
         stack.wait_for_worker()
         _wait_until_landed(settings, stack)
         build(settings, manifest=project.result())

@@ -71,7 +71,7 @@ class Stack:
         return any(found and found.alive for found in map(processes.read, (self.broker_file, self.worker_file)))
 
     def up(self, *, any_port: bool = False, wait_for_worker: bool = True) -> None:
-        """Start what does not run, mend what is not well, wait for health, and say where each part is.
+        """Start what does not run, repair what is not well, wait for health, and say where each part is.
 
         Args:
             any_port: if the port of the broker, or of the worker's metrics, is taken, use a free one.
@@ -241,7 +241,7 @@ class Stack:
     def _stop_worker(self, reason: str, timeout: float) -> None:
         worker = processes.read(self.worker_file)
         if worker and worker.alive:
-            warn(f"{reason}: the worker (pid {worker.pid}) is started anew.")
+            warn(f"{reason}: the worker (pid {worker.pid}) is restarted.")
             with errors.status("Stopping the worker"):
                 processes.stop(worker, timeout)
 
@@ -275,7 +275,7 @@ class Stack:
             catalog = open_catalog(self.settings)
             marks = [watermarks(load_bronze(catalog, name)) for name in bronze_names(catalog)]
         except LevainError as error:  # whatever the reason: the stack starts without it
-            landed = f"cannot be told: {error.message}"
+            landed = f"cannot be determined: {error.message}"
         else:
             places = sorted((place, mark) for each in marks for place, mark in each.items() if place[0] == alias)
             ends = (f"{topic}, partition {number}: offsets below {mark}" for (_, topic, number), mark in places)
@@ -292,7 +292,7 @@ class Stack:
                 processes.forget(process)
                 raise LevainError(
                     f"The {name} ended while it started. Last lines of its log:\n{processes.last_lines(log)}",
-                    f"Mend what they say, then run the command again. Whole log: {log}",
+                    f"Fix what they say, then run the command again. Whole log: {log}",
                 )
             if time.monotonic() > deadline:
                 raise LevainError(
@@ -353,7 +353,7 @@ class Stack:
         try:
             missing = self._missing()
         except LevainError as error:  # whatever the reason: the stack has to stop
-            warn(f"Whether every message has landed in Bronze cannot be told, and they go with the broker: {error}")
+            warn(f"Whether every message has landed in Bronze cannot be determined, and they go with it: {error}")
             return False
         if missing:
             warn(
@@ -451,7 +451,7 @@ def clean(settings: Settings, *, yes: bool) -> None:
 
 def _clean(settings: Settings, *, yes: bool) -> None:
     own_tables = settings.has_own_catalog and not settings.catalog_warehouse
-    names = ["levain.duckdb", "levain.duckdb.wal", "target", "run", "truth"]
+    names = ["levain.duckdb", "levain.duckdb.wal", "target", "run", "expected"]
     if own_tables:
         _refuse_tables_of_others(settings)
         # Tables elsewhere stay, and so do the catalog that knows them and the count of aliases that are in them.

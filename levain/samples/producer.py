@@ -1,4 +1,4 @@
-"""Sample events into the topics, and the truth of what was sent."""
+"""Sample events into the topics, and the expected outcome of each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PROGRESS_EVERY = 500
 
 
 @dataclass
-class TopicTruth:
+class TopicOutcome:
     """What must become of one topic's messages.
 
     Attributes:
@@ -40,13 +40,13 @@ class TopicTruth:
 
 
 @dataclass
-class Truth:
+class ExpectedOutcome:
     """What a run sent, and what must become of it.
 
     It holds for a lake in which no other run's messages share these event ids; ids differ from run to run, so the
-    truths of different runs add up. Where the same run is sent again into the same home, every event is there
+    outcomes of different runs add up. Where the same run is sent again into the same home, every event is there
     already, and `resent` says how often. Where it was cut short before, those that were sent by then, `cut_short`, are
-    there already, and which those are is not told: as many more are duplicates than it says, and fewer accepted.
+    there already, and which those are is not known: as many more are duplicates than it says, and fewer accepted.
 
     Attributes:
         run: the run's name: topics, number of events, seed, fault profile.
@@ -61,7 +61,7 @@ class Truth:
     faults: str
     resent: int = 0
     cut_short: int = 0
-    topics: dict[str, TopicTruth] = field(default_factory=dict)
+    topics: dict[str, TopicOutcome] = field(default_factory=dict)
     file: Path | None = None
 
     @property
@@ -77,14 +77,14 @@ class Truth:
 
     def add(self, message: Message) -> None:
         """Count a message."""
-        topic = self.topics.setdefault(message.topic, TopicTruth())
+        topic = self.topics.setdefault(message.topic, TopicOutcome())
         topic.messages += 1
         verdict = "duplicate" if self.resent and message.verdict == "accepted" else message.verdict
         topic.verdicts[verdict] += 1
         topic.rules.update(message.rules)
 
     def as_json(self) -> str:
-        """The truth file: run, seed and so on, and per topic messages, verdicts and rules."""
+        """The file: run, seed and so on, and per topic messages, verdicts and rules."""
         document = {
             "run": self.run,
             "events": self.events,
@@ -198,10 +198,10 @@ def produce(
     faults: str = "none",
     topics: Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Truth:
-    """Publish sample messages, see `generate`, and write their truth to `<home>/truth/<run>.json`.
+) -> ExpectedOutcome:
+    """Publish sample messages, see `generate`, and write their expected outcome to `<home>/expected/<run>.json`.
 
-    The same call again sends the same messages again, and all of their events are duplicates then; its truth goes
+    The same call again sends the same messages again, and all of their events are duplicates then; its outcome goes
     into a file of its own (`<run>.resent-1.json`). A run that is cut short leaves `<run>.begun` with the number of
     messages that it has handed over, or none if it was killed.
 
@@ -215,22 +215,22 @@ def produce(
         progress: called now and then with the number of messages handed over.
 
     Returns:
-        The truth, with the file it was written to. It is written when every message is acknowledged, not before.
+        The expected outcome, with its file, which is written when every message is acknowledged, not before.
 
     Raises:
         LevainError: see `generate`; the broker cannot be reached or has no such topic; a message was not acknowledged.
     """
     names = _checked_topics(_sources(load_contracts()), topics)
     messages = generate(names, events, seed, faults)
-    truth = Truth(run_name(names, events, seed, faults), events, seed, faults)
-    folder = settings.root / "truth"
-    while (file := folder / f"{truth.run}{f'.resent-{truth.resent}' if truth.resent else ''}.json").exists():
-        truth.resent += 1
-    begun = folder / f"{truth.run}.begun"
+    outcome = ExpectedOutcome(run_name(names, events, seed, faults), events, seed, faults)
+    folder = settings.root / "expected"
+    while (file := folder / f"{outcome.run}{f'.resent-{outcome.resent}' if outcome.resent else ''}.json").exists():
+        outcome.resent += 1
+    begun = folder / f"{outcome.run}.begun"
     if begun.exists():
-        truth.cut_short = int(begun.read_text() or events)
+        outcome.cut_short = int(begun.read_text() or events)
     for topic in names:
-        truth.topics[topic] = TopicTruth()
+        outcome.topics[topic] = TopicOutcome()
     began = time.monotonic()
     with Publisher(settings, names) as publisher:
         folder.mkdir(parents=True, exist_ok=True)
@@ -239,18 +239,18 @@ def produce(
         try:
             for number, message in enumerate(messages, start=1):
                 publisher.publish(message.topic, message.key, message.value, message.headers)
-                truth.add(message)
+                outcome.add(message)
                 if rate > 0:
                     time.sleep(max(0.0, began + number / rate - time.monotonic()))
                 if progress is not None and number % _PROGRESS_EVERY == 0:
                     progress(number)
             publisher.flush()
         except BaseException:
-            begun.write_text(str(max(number, truth.cut_short)))
+            begun.write_text(str(max(number, outcome.cut_short)))
             raise
     if progress is not None:
         progress(events)
-    file.write_text(truth.as_json(), encoding="utf-8")
+    file.write_text(outcome.as_json(), encoding="utf-8")
     begun.unlink()
-    truth.file = file
-    return truth
+    outcome.file = file
+    return outcome

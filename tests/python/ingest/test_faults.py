@@ -81,7 +81,7 @@ def test_partitions_added_to_a_live_topic(apache_kafka: Broker, home: Path, star
     assert_exact(apache_kafka, home, VENTES)
 
 
-def test_a_topic_made_anew_under_a_running_worker(
+def test_a_topic_recreated_under_a_running_worker(
     apache_kafka: Broker, home: Path, start: Callable[..., Worker]
 ) -> None:
     """The new one reaches past the offsets of the old one at once, so that nothing but its id tells."""

@@ -185,7 +185,7 @@ def test_a_stale_writer_to_a_table_that_levain_has_not_made(table: Table, stale:
     assert offsets(table) == list(range(101))
 
 
-def test_a_topic_made_anew_that_lands_before_the_old_one(table: Table, stale: Table) -> None:
+def test_a_topic_recreated_that_lands_before_the_old_one(table: Table, stale: Table) -> None:
     """What was read of the old one still waits for the catalog, and no id is in the table that could tell."""
     land(table, [fetch(0, 50)], topic_id="new")
     with pytest.raises(LevainError, match=r"Topic sales-events of cluster test is not the one .* \(id new\)"):

@@ -245,7 +245,7 @@ def test_the_worker_maintains_its_tables(embedded_broker: Broker, tmp_path: Path
     ends = {place: end for place, end in watermarks(table.refresh()).items() if end}
     assert sum(ends.values()) == sent
     assert all(offsets(table, place) == list(range(end)) for place, end in ends.items())
-    assert "not confirmed" not in worker.output, "landing and maintenance take turns"
+    assert "not confirmed" not in worker.output, "one commit at a time, of landing or of maintenance"
 
 
 @pytest.mark.parametrize("lost", [CommitFailedException("conflict"), TimeoutError("no reply")], ids=["refused", "lost"])
@@ -297,18 +297,18 @@ def test_whoever_waits_for_the_turn_waits_for_no_manifest(
         read.append(waiting.locked())
         return fetch_manifest_entry(manifest, *args, **options)
 
-    def turn() -> Any:
+    def lock() -> Any:
         if not any(read):
             land(other(table), [fetch(watermarks(table)[P0], watermarks(table)[P0] + 7)])
         return waiting
 
     monkeypatch.setattr(ManifestFile, "fetch_manifest_entry", fetch_entry)
-    assert maintain(table, settings, turn=turn, orphans=False).written == 1
+    assert maintain(table, settings, lock=lock, orphans=False).written == 1
     assert read.count(False) >= 10 and read.count(True) == 1
     assert len(rows(table)) == len(before) + 7
 
 
-def test_files_that_someone_else_has_replaced_are_planned_anew(
+def test_files_that_someone_else_has_replaced_are_planned_again(
     table: Table, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     land_mixture(table, 10)

@@ -310,7 +310,7 @@ def test_freshness_counts_what_a_loop_would_count() -> None:
 # Alive and ready
 
 
-def test_ready_once_partitions_are_sought_and_while_the_catalog_answers(
+def test_ready_once_partitions_are_positioned_and_while_the_catalog_answers(
     embedded_broker: Broker, home: Path, start: Callable[..., Worker]
 ) -> None:
     make_topics(embedded_broker, home)
@@ -324,7 +324,7 @@ def test_ready_once_partitions_are_sought_and_while_the_catalog_answers(
         return status == 200
 
     wait_until(ready, worker)
-    assert any("No partition is assigned" in reason or "not sought" in reason for reason in reasons), reasons
+    assert any("No partition is assigned" in reason or "not positioned" in reason for reason in reasons), reasons
     assert url(worker) == f"http://127.0.0.1:{port}"
     assert state(f"{url(worker)}/healthz") == (200, "")
 
@@ -332,7 +332,7 @@ def test_ready_once_partitions_are_sought_and_while_the_catalog_answers(
     lock.execute("begin exclusive")
     status, reason = state(f"{url(worker)}/readyz")
     assert status == 503 and "catalog" in reason
-    assert state(f"{url(worker)}/healthz") == (200, ""), "to start it anew would not help"
+    assert state(f"{url(worker)}/healthz") == (200, ""), "to restart it would not help"
     lock.execute("rollback")
     lock.close()
     wait_until(lambda: ask(f"{url(worker)}/readyz")[0] == 200, worker, 15)

@@ -1,6 +1,6 @@
 """Kafka brokers that ask who is there: SASL, TLS, and certificates of clients; and what they refuse.
 
-One broker has a listener of each kind. Certificates are made anew for each run; the broker's names 127.0.0.1 only.
+One broker has a listener of each kind. Certificates are made for each run; the broker's names 127.0.0.1 only.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ KEPT, GONE = TP("sales-events", 0), TP("sales-events", 1)
 
 
 def test_a_fetch_that_spans_a_rebalance_swallows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It began before the rebalance, and took what was read after the partition was sought anew."""
+    """It began before the rebalance, and took what was read after the partition was positioned again."""
     thread = object.__new__(ConsumerThread)
     thread._next = {KEPT: 10, GONE: 5}
 
@@ -35,7 +35,7 @@ def test_a_fetch_that_spans_a_rebalance_swallows_nothing(monkeypatch: pytest.Mon
     assert thread._next == {KEPT: 20}
 
 
-def test_an_assignment_forgets_what_was_sought_for_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_assignment_forgets_what_was_positioned_for_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
     thread = object.__new__(ConsumerThread)
     thread._next = {KEPT: 10}
     told: list[set[TP]] = []
@@ -50,10 +50,10 @@ def test_an_assignment_forgets_what_was_sought_for_the_one_before(monkeypatch: p
 
 
 def test_a_fetch_that_spans_a_seek_swallows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It began before, and its records follow what was read then, not what was sought since."""
+    """It began before, and its records follow what was read then, not what was positioned since."""
     sought: list[tuple[TP, int]] = []
     consumer: Any = SimpleNamespace(assignment=lambda: {KEPT}, seek=lambda tp, offset: sought.append((tp, offset)))
-    metrics = SimpleNamespace(sought=lambda *_: None, fetched=lambda *_: None)
+    metrics = SimpleNamespace(positioned=lambda *_: None, fetched=lambda *_: None)
     thread = object.__new__(ConsumerThread)
     monkeypatch.setattr(ConsumerThread, "_ensure_consumer", lambda _: consumer)
     monkeypatch.setattr(
@@ -62,11 +62,11 @@ def test_a_fetch_that_spans_a_seek_swallows_nothing(monkeypatch: pytest.MonkeyPa
     thread._next = {KEPT: 10}
     began = time.time()
 
-    async def sought_meanwhile(*_: Any) -> dict[TP, list[Message]]:
+    async def positioned_meanwhile(*_: Any) -> dict[TP, list[Message]]:
         await thread.seek_to({KEPT: 4, GONE: 5})
         return {KEPT: [Message(10), Message(11)]}
 
-    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", sought_meanwhile)
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", positioned_meanwhile)
     assert asyncio.run(thread._fetch_records(consumer, {KEPT})) == {}
     assert sought == [(KEPT, 4), (KEPT, 4)]
     assert thread._next == {KEPT: 4}
@@ -77,4 +77,4 @@ def test_a_fetch_that_spans_a_seek_swallows_nothing(monkeypatch: pytest.MonkeyPa
     consumer.position, consumer.highwater, consumer.last_poll_timestamp = position, lambda _: None, lambda _: None
     thread._consumer = consumer
     reading = asyncio.run(thread.readings())["test", KEPT.topic, KEPT.partition]
-    assert reading is not None and began <= reading.told <= time.time(), "silence counts from the seek on"
+    assert reading is not None and began <= reading.observed_at <= time.time(), "silence counts from the seek on"

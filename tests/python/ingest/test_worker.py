@@ -218,7 +218,7 @@ def test_the_embedded_broker_ends_while_it_runs(
     assert "Traceback" not in worker.output
 
 
-def test_a_topic_made_anew_stops_it(apache_kafka: Broker, home: Path, start: Callable[..., Worker]) -> None:
+def test_a_topic_recreated_stops_it(apache_kafka: Broker, home: Path, start: Callable[..., Worker]) -> None:
     make_topics(apache_kafka, home)
     produce(apache_kafka, VENTES, 50)
     worker = start(apache_kafka)

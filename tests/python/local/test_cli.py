@@ -88,7 +88,7 @@ def test_the_demo_says_what_became_of_each_message(demo: tuple[Path, subprocess.
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr.count("is taken by") == 2, "it goes on with other ports, for the broker and for the metrics"
     assert "Best-selling products" in ran.stdout and "levain ledger" in ran.stdout
-    (truth,) = [json.loads(path.read_text()) for path in (home / "truth").iterdir()]
+    (truth,) = [json.loads(path.read_text()) for path in (home / "expected").iterdir()]
     said = {line.split()[0]: line.split()[1:] for line in ran.stdout.splitlines() if line.strip()}
     for topic, expected in truth["topics"].items():
         counts = [*expected["verdicts"].values(), expected["messages"]]

@@ -67,7 +67,7 @@ def landed(settings: Settings) -> int:
     return dict(bronze_rows(settings))["sales_events"]
 
 
-def test_a_worker_of_other_contracts_is_started_anew(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_of_other_contracts_is_restarted(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     stack.up()
     broker, worker = pids(stack)
     facts = json.loads(stack.worker_file.read_text())
@@ -124,7 +124,7 @@ def test_killed_processes_are_said_and_mended(stack: Stack, capsys: pytest.Captu
     said = capsys.readouterr().err
     assert f"The broker (pid {broker}) has ended" in said and "listening on" in said, "with its last lines"
     assert "what embedded-1 had received and had not landed is lost. Bronze has of it: sales-events, partition" in said
-    assert not set(pids(stack)) & {broker, worker}, "the worker of a broker that is gone is started anew"
+    assert not set(pids(stack)) & {broker, worker}, "the worker of a broker that is gone is restarted"
     assert json.loads(stack.broker_file.read_text())["alias"] == "embedded-2"
     publish(stack.settings, 7)
     wait_until_landed(stack.settings)
@@ -242,7 +242,7 @@ def test_down_stops_the_stack_also_when_the_catalog_is_away(
     stack.down()
     assert not any(map(processes.started, running))
     said = " ".join(capsys.readouterr().err.split())
-    assert "Whether every message has landed in Bronze cannot be told" in said and "does not answer" in said
+    assert "Whether every message has landed in Bronze cannot be determined" in said and "does not answer" in said
 
 
 def test_down_counts_the_embedded_brokers_messages_when_another_is_named_by_now(

@@ -86,7 +86,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
     made.levain("down")
 
 
-def test_the_ledger_equals_the_truth_of_all_faults(home: Home) -> None:
+def test_the_ledger_equals_the_expected_outcome_of_all_faults(home: Home) -> None:
     """Every message of every topic and partition is accounted for, with the verdict and rules that were meant."""
     home.levain("up")
     home.levain("produce", "--events", "3000", "--seed", "11", "--faults", "all")
@@ -94,8 +94,8 @@ def test_the_ledger_equals_the_truth_of_all_faults(home: Home) -> None:
     home.levain("build")
 
     ledger = json.loads(home.levain("ledger", "--format", "json"))
-    [truth_file] = (home.root / "truth").glob("*.json")
-    truth = json.loads(truth_file.read_text())
+    [outcome_file] = (home.root / "expected").glob("*.json")
+    outcome = json.loads(outcome_file.read_text())
 
     assert ledger["adds_up"] is True
     verdicts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -104,8 +104,8 @@ def test_the_ledger_equals_the_truth_of_all_faults(home: Home) -> None:
         assert line["not_built"] == 0
         verdicts[line["topic"]].update(line["verdicts"])
     rules = {topic: Counter(ledger["rules"].get(topic, {})) for topic in verdicts}
-    assert set(truth["topics"]) == set(verdicts)
-    for topic, meant in truth["topics"].items():
+    assert set(outcome["topics"]) == set(verdicts)
+    for topic, meant in outcome["topics"].items():
         assert sum(verdicts[topic].values()) == meant["messages"]
         assert verdicts[topic] == Counter(meant["verdicts"])
         assert rules[topic] == Counter(meant["rules"])

@@ -1,4 +1,4 @@
-"""Sample events: deterministic, plausible, and each fault with its truth. None of this needs a broker."""
+"""Sample events: deterministic, plausible, and each fault with its expected outcome. None of this needs a broker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ingest.errors import LevainError
 from ingest.jsontext import JsonText, json_object, utc
 from ingest.settings import PROJECT_ROOT
 from ingest.sources.openmeteo import CONDITIONS
-from levain.samples import FAULTS, Message, Truth, company, generate
+from levain.samples import FAULTS, ExpectedOutcome, Message, company, generate
 from levain.samples.company import CLIENTS, ONLINE, PARIS, PRODUCTS, PRODUITS, START, in_season, stores
 from levain.samples.events import LONGEST_DAYS, SHORTEST_DAYS, SOURCES, days_for
 
@@ -319,7 +319,7 @@ def test_marketplace_is_the_one_in_the_seeds() -> None:
     assert {(str(p.produit_id), p.name, p.category, str(p.price)) for p in PRODUITS} <= produits
 
 
-# Faults and their truth
+# Faults and their expected outcome
 
 
 def test_without_faults_everything_is_accepted(plain: list[Message]) -> None:
@@ -422,11 +422,11 @@ def test_first_product_and_store_states_carry_no_fault(faulty: list[Message]) ->
         assert all(not message.fault for message in [m for m in faulty if m.topic == topic][:count])
 
 
-def test_truth_adds_up_to_the_messages(faulty: list[Message]) -> None:
-    truth = Truth(run="r", events=5000, seed=1, faults="all")
+def test_the_expected_outcome_adds_up_to_the_messages(faulty: list[Message]) -> None:
+    outcome = ExpectedOutcome(run="r", events=5000, seed=1, faults="all")
     for message in faulty:
-        truth.add(message)
-    document = json.loads(truth.as_json())
+        outcome.add(message)
+    document = json.loads(outcome.as_json())
     assert sum(topic["messages"] for topic in document["topics"].values()) == 5000
     for name, topic in document["topics"].items():
         mine = [message for message in faulty if message.topic == name]
@@ -438,11 +438,11 @@ def test_truth_adds_up_to_the_messages(faulty: list[Message]) -> None:
         assert topic["rules"] == dict(Counter(rule for message in mine for rule in message.rules))
 
 
-def test_truth_of_a_run_sent_again_is_duplicates() -> None:
-    truth = Truth(run="r", events=500, seed=1, faults="all", resent=1)
+def test_the_expected_outcome_of_a_run_sent_again_is_duplicates() -> None:
+    outcome = ExpectedOutcome(run="r", events=500, seed=1, faults="all", resent=1)
     for message in sample(500, faults="all"):
-        truth.add(message)
-    for topic in truth.topics.values():
+        outcome.add(message)
+    for topic in outcome.topics.values():
         assert topic.verdicts["accepted"] == 0
         assert sum(topic.verdicts.values()) == topic.messages
 

@@ -440,7 +440,7 @@ def test_a_register_that_goes_back_to_what_it_was_is_a_new_extract(folder: Folde
     assert len({row["event_id"] for row in found}) == 3
 
 
-def test_a_file_replaced_by_another_is_published_anew(folder: Folder) -> None:
+def test_a_file_replaced_by_another_is_published_again(folder: Folder) -> None:
     folder.drop("stores-2026-01-31.csv", HEADER + ROW)
     folder.once()
     folder.drop("stores-2026-01-31.csv", HEADER + ROW.replace("118", "120"))
@@ -953,7 +953,7 @@ def test_a_redirect_is_not_followed_and_its_body_not_read(api: Api, settings: Se
     time.sleep(0.5)
     assert sent[0] < 16_000_000  # what the buffers of two sockets hold
     api.next = [status(301, Location="//[")]
-    with pytest.raises(LevainError, match="redirects to an address that is none"):
+    with pytest.raises(LevainError, match="redirects to something that is not a URL"):
         asking(api, settings).now([PARIS])
 
 
@@ -1341,7 +1341,7 @@ def test_what_waits_at_the_end_is_published_or_counted(
     source = Weather(settings)
     with watching(source):
         wait_for(lambda: "2 observations wait; trying again in" in caplog.text)
-    assert "2 observations were not published: the next start asks anew" in caplog.text
+    assert "2 observations were not published: the next start asks again" in caplog.text
     source.settings = shops.settings
     stop = threading.Event()
     stop.set()
