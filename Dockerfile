@@ -32,7 +32,7 @@ RUN uv pip install --no-deps --no-build-isolation -e . \
 USER 10001
 
 # DuckDB keeps its extensions in the user's folder: installed here, a read-only container has them too.
-RUN python -c "import duckdb; from levain.bronze import load_extensions; load_extensions(duckdb.connect())"
+RUN python -c "import duckdb; from levain.warehouse.bronze import load_extensions; load_extensions(duckdb.connect())"
 
 # A container's network is its own: what is served in it is reached only where its port is published.
 ENV LEVAIN_HOME=/data \

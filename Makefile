@@ -62,7 +62,7 @@ $(STAMPS)/runtime: $(STAMPS)/venv requirements/runtime.txt pyproject.toml
 	@echo "Installing what Levain runs on"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/runtime.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
-	@$(BIN)/python -c "import duckdb; from levain.bronze import load_extensions; load_extensions(duckdb.connect())"
+	@$(BIN)/python -c "import duckdb; from levain.warehouse.bronze import load_extensions; load_extensions(duckdb.connect())"
 	@touch $@
 
 setup-dev: $(STAMPS)/dev
@@ -77,11 +77,11 @@ spark-jars: $(SPARK_JARS)/.fetched
 
 # Maven needs the JDK that Spark needs: the first line says how to get one if there is none.
 $(SPARK_JARS)/.fetched: profiles/spark/pom.xml $(STAMPS)/runtime
-	@$(BIN)/python -m levain.spark > /dev/null
+	@$(BIN)/python -m levain.warehouse.spark > /dev/null
 	@command -v mvn > /dev/null || { echo "Maven was not found; it fetches the Spark jars."; \
 	  echo "Install it: apt-get install maven, or brew install maven"; exit 1; }
 	@echo "Fetching the Spark jars"
-	@JAVA_HOME="$$($(BIN)/python -m levain.spark)" mvn -B -q -ntp -f profiles/spark/pom.xml \
+	@JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" mvn -B -q -ntp -f profiles/spark/pom.xml \
 	  dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(SPARK_JARS) -DincludeScope=runtime
 	@touch $@
 
@@ -90,7 +90,7 @@ bench-jars: $(BENCH_JARS)/.fetched
 # What Spark needs to read Kafka. The Scala compiler is among pyspark's own jars.
 $(BENCH_JARS)/.fetched: bench/spark/pom.xml bench/spark/kafka_without_tokens.scala $(SPARK_JARS)/.fetched $(STAMPS)/dev
 	@echo "Fetching the jars of the benchmarks"
-	@set -e; export JAVA_HOME="$$($(BIN)/python -m levain.spark)"; \
+	@set -e; export JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)"; \
 	  mvn -B -q -ntp -f bench/spark/pom.xml \
 	    dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(BENCH_JARS) -DincludeScope=runtime; \
 	  "$$JAVA_HOME/bin/java" -cp "$$($(BIN)/python -c 'import pyspark; print(pyspark.__path__[0])')/jars/*" \
@@ -128,13 +128,13 @@ clean: setup ## remove all state (asks first; ARGS=--yes does not)
 TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 
 test: setup-dev spark-jars ## all tests, both engines
-	@JAVA_HOME="$$($(BIN)/python -m levain.spark)" $(BIN)/python -m pytest $(TWO_AT_A_TIME) -m "not full" $(ARGS)
+	@JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python -m pytest $(TWO_AT_A_TIME) -m "not full" $(ARGS)
 
 test-full: setup-dev spark-jars ## all tests and the long runs
-	@JAVA_HOME="$$($(BIN)/python -m levain.spark)" $(BIN)/python -m pytest $(TWO_AT_A_TIME) $(ARGS)
+	@JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python -m pytest $(TWO_AT_A_TIME) $(ARGS)
 
 chaos: setup-dev ## 200 rounds of kills, pauses, lost replies and restarts, then Bronze against Kafka (options: ARGS="--rounds 50")
-	@JAVA_HOME="$$($(BIN)/python -m levain.spark)" $(BIN)/python tests/python/chaos.py $(ARGS)
+	@JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python tests/python/support/chaos.py $(ARGS)
 
 # A file of macros renders to nothing: sqlfluff sees its Jinja, line lengths and line ends there, but no SQL to indent.
 # dbt-bouncer cuts what does not fit the terminal's width off its reasons, so it is given a wide one.
@@ -142,7 +142,7 @@ lint: setup-dev ## ruff, mypy, portability, generated files, dbt-bouncer, sqlflu
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m levain.portability
+	@$(BIN)/python -m levain.dev.portability
 	@$(LEVAIN) generate --check
 	@mkdir -p $(LINT_HOME)
 	@$(LINT_DBT) $(BIN)/dbt --quiet parse
@@ -151,7 +151,7 @@ lint: setup-dev ## ruff, mypy, portability, generated files, dbt-bouncer, sqlflu
 	@$(LINT_DBT) $(BIN)/sqlfluff lint --disable-progress-bar --processes 2 models snapshots tests
 
 bench: setup-dev bench-jars ## benchmarks, one after the other, each a table
-	@set -e; export JAVA_HOME="$$($(BIN)/python -m levain.spark)"; \
+	@set -e; export JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)"; \
 	  for bench in $(BENCHES); do echo "== bench/$$bench.py"; $(BIN)/python bench/$$bench.py; done
 
 requirements: setup ## recompile requirements/*.in

@@ -1,11 +1,11 @@
 """Whether a commit to a Bronze table takes longer the more commits came before it, with maintenance running beside.
 
-`python bench/commits.py [--commits 2000] [--messages 500]`: the worker's own parts without Kafka. What a topic has in
-hand (`ingest.app.InHand`) is given batch after batch and commits each, while the worker's own task maintains the table
-(`ingest.app.maintain_in_time`, with its default settings). There is no pause between commits, where a worker commits
-every two seconds: maintenance runs beside far more of them here.
+`python bench/commits.py [--commits 2000] [--messages 500]`: the worker's own parts without Kafka. The buffer of a
+topic (`ingest.worker.TopicBuffer`) is given batch after batch and commits each, while the worker's own task maintains
+the table (`ingest.app.maintain_in_time`, with its default settings). There is no pause between commits, where a worker
+commits every two seconds: maintenance runs beside far more of them here.
 
-A busy machine makes commits slower too. So every fifth commit is followed by one to a table that is made anew for each
+A busy machine makes commits slower too. So every fifth commit is followed by one to a table that is recreated for each
 hundred and is never maintained: a commit's latency is also given as a ratio to those.
 """
 
@@ -32,7 +32,7 @@ from ingest.settings import Settings
 from levain.terminal import show_table
 
 if TYPE_CHECKING:
-    from ingest.app import InHand
+    from ingest.worker import TopicBuffer
 
 TOPIC = "sales-events"
 PARTITIONS = 3
@@ -59,7 +59,7 @@ class Event:
         """Nobody waits for it."""
 
 
-async def commit(hand: InHand, number: int, messages: int) -> float:
+async def commit(buffer: TopicBuffer, number: int, messages: int) -> float:
     """Give a table its next batch, a fetch of each partition; the seconds that its commit takes."""
     each = messages // PARTITIONS
     now = int(time.time() * 1000)
@@ -71,9 +71,9 @@ async def commit(hand: InHand, number: int, messages: int) -> float:
                 [Record(n, now, b"S%03d" % (n % 97), value_of(n).encode()) for n in offsets],
             )
         )
-        hand.take(event)
+        buffer.take(event)
     began = time.perf_counter()
-    await hand.commit()
+    await buffer.commit()
     return time.perf_counter() - began
 
 
@@ -81,12 +81,13 @@ async def measure(commits: int, messages: int, folder: Path) -> tuple[list[float
     """Seconds of each commit, and of each commit of the baseline."""
     from ingest import app as worker
 
+    worker.app.finalize()  # reads the settings
     worker.app.cluster = Cluster("", "kafka")
     worker.app.topic_ids = lambda *topics, seconds: dict.fromkeys(topics, "id")  # type: ignore[method-assign]  # no Kafka
-    hand = worker.app.in_hand[TOPIC]
-    young = worker.InHand(hand.contract, worker.app)
-    hand.topic_id = young.topic_id = "id"
-    hand.table = ensure_table(open_catalog(worker.settings), contract_for(TOPIC))
+    buffer = worker.app.buffers[TOPIC]
+    young = worker.TopicBuffer(buffer.contract, worker.app)
+    buffer.topic_id = young.topic_id = "id"
+    buffer.table = ensure_table(open_catalog(worker.app.settings), contract_for(TOPIC))
     maintenance = asyncio.create_task(worker.maintain_in_time())
     taken: list[float] = []
     baseline: list[float] = []
@@ -94,13 +95,13 @@ async def measure(commits: int, messages: int, folder: Path) -> tuple[list[float
         if number % HUNDRED == 0:
             catalog = open_catalog(Settings(home=folder / f"young-{number}"))
             young.table = ensure_table(catalog, contract_for(TOPIC))
-        taken.append(await commit(hand, number, messages))
+        taken.append(await commit(buffer, number, messages))
         if number % BASELINE_EVERY == 0:
             baseline.append(await commit(young, number % HUNDRED // BASELINE_EVERY, messages))
         assert not maintenance.done(), maintenance.result()
     maintenance.cancel()
     await asyncio.wait([maintenance])
-    rows, snapshots = hand.table.refresh().scan().count(), len(hand.table.metadata.snapshots)
+    rows, snapshots = buffer.table.refresh().scan().count(), len(buffer.table.metadata.snapshots)
     expected = commits * (messages // PARTITIONS) * PARTITIONS
     assert rows == expected, f"{rows} rows of {expected}"
     assert snapshots < commits or commits <= HUNDRED, "maintenance has not run"
@@ -139,7 +140,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=500, help="of each commit")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        os.environ["LEVAIN_HOME"] = f"{name}/home"  # before the app is imported
+        os.environ["LEVAIN_HOME"] = f"{name}/home"  # before the app reads its settings
         taken, baseline = asyncio.run(measure(options.commits, options.messages, Path(name)))
     report(taken, baseline, options.messages)
 

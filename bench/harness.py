@@ -15,7 +15,7 @@ from types import TracebackType
 from confluent_kafka import Producer
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "python"))
+sys.path.insert(0, str(ROOT / "tests" / "python" / "support"))
 
 from kafka_broker import Broker, apache_kafka  # noqa: E402
 

@@ -42,8 +42,8 @@ from pyiceberg.catalog import Catalog
 from ingest.catalog import CATALOG, ensure_table, open_catalog
 from ingest.contracts import contract_for
 from ingest.settings import Settings
-from levain.spark import jars_folder, prepare
 from levain.terminal import show_table
+from levain.warehouse.spark import jars_folder, prepare
 
 TOPIC = "sales-events"
 AIOKAFKA = "aiokafka, only counting"
@@ -143,7 +143,7 @@ class WarmSpark:
         return Result(reader, messages, done["seconds"], used, memory)
 
     def _stream(self, per_batch: int | None) -> dict[str, Any]:
-        """Stream all of the topic into its Bronze table, made anew."""
+        """Stream all of the topic into its Bronze table, recreated."""
         self._catalog.drop_table(ensure_table(self._catalog, contract_for(TOPIC)).name())
         table = ".".join((CATALOG, *ensure_table(self._catalog, contract_for(TOPIC)).name()))
         assert self._process.stdin

@@ -2,7 +2,7 @@
 
 `python bench/memory.py [--minutes 3] [--rate 2000] [--backlog 600000]`: one Apache Kafka broker and the worker with its
 default settings. First the steady load, with the worker's resident memory at the end of each minute; then all of it,
-and what is missing to the backlog, is landed anew by a worker that finds it waiting.
+and what is missing to the backlog, is landed again by a worker that finds it waiting.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.rest import RestCatalog
@@ -27,14 +27,13 @@ from pyiceberg.types import (
     StructType,
     TimestamptzType,
 )
-from requests import PreparedRequest, Response, Session
-from requests.adapters import HTTPAdapter
 from sqlalchemy import select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from ingest.contracts import Contract
-from ingest.errors import LevainError, first_line
+from ingest.errors import ConfigurationError, StateError, Unavailable, first_line
+from ingest.patches.iceberg_rest import PromptRestCatalog
 from ingest.settings import Settings
 
 _T = TypeVar("_T")
@@ -87,10 +86,6 @@ _PROPERTIES = {
     "commit.retry.num-retries": "0",
 }
 
-#: How long a REST catalog may take to connect, and to answer, in seconds. A commit that was not answered in time may
-#: have been made or not: the lander looks.
-REST_SECONDS = (10.0, 60.0)
-
 #: What libpq is given unless the URI says otherwise: how long to wait for a server, in seconds, and when to give up a
 #: connection that has gone silent. Without them a worker waits for the kernel, minutes to hours.
 _POSTGRES_WAITS = {
@@ -112,25 +107,26 @@ def open_catalog(settings: Settings) -> Catalog:
     """Open the catalog named by the settings: SQLite in the home unless `LEVAIN_CATALOG_URI` names another.
 
     Raises:
-        LevainError: it cannot be reached or refuses us, or its client library is not installed. No secret is in it.
+        Unavailable: it cannot be reached or refuses us. No secret is in the message.
+        ConfigurationError: its client library is not installed, or its URI is not valid.
     """
     if settings.has_own_catalog:
         _make_directory(settings.root)
     properties = catalog_properties(settings)
     try:
         if settings.catalog_type == "rest":
-            catalog: Catalog = _RestCatalog(CATALOG, **properties)
+            catalog: Catalog = PromptRestCatalog(CATALOG, **properties)
         else:
             catalog = _again_if_raced(lambda: load_catalog(CATALOG, **properties))
         catalog.list_namespaces()  # a REST or Glue catalog is first spoken to here
     except (ImportError, NotInstalledError) as error:
-        raise LevainError(
+        raise ConfigurationError(
             f"The catalog {_shown(settings)} cannot be opened: {first_line(error.__cause__ or error)}.",
             "What SQLite, PostgreSQL (postgresql://) and REST catalogs need comes with Levain. Install boto3 for Glue, "
             "for another database its driver: `.venv/bin/uv pip install NAME`.",
         ) from error
     except Exception as error:  # each kind of catalog brings errors of its own library
-        raise LevainError(
+        raise Unavailable(
             f"The catalog {_shown(settings)} cannot be opened: {_without_secrets(first_line(error), settings)}",
             _how_to_open(settings),
         ) from error
@@ -150,7 +146,7 @@ def catalog_properties(settings: Settings) -> dict[str, str]:
     """The settings as properties of PyIceberg's catalogs, with the secrets in clear.
 
     Raises:
-        LevainError: the URI of a SQL catalog is none.
+        ConfigurationError: the URI of a SQL catalog is not valid.
     """
     properties = {"type": settings.catalog_type, "warehouse": settings.lake, "uri": settings.catalog_uri}
     if settings.catalog_type == "sql":
@@ -181,7 +177,8 @@ def ensure_table(catalog: Catalog, contract: Contract) -> Table:
     """The contract's Bronze table, created if it is not there; safe to call from several processes at once.
 
     Raises:
-        LevainError: a table of that name has another schema, or it cannot be created or read.
+        StateError: a table of that name has another schema.
+        Unavailable: it cannot be created or read.
     """
     identifier = (NAMESPACE, contract.table)
     try:
@@ -190,7 +187,7 @@ def ensure_table(catalog: Catalog, contract: Contract) -> Table:
         with _asking(catalog, contract.table):
             table = _create(catalog, identifier)
     if not is_bronze(table):
-        raise LevainError(
+        raise StateError(
             f"{NAMESPACE}.{contract.table} does not have the columns of a Bronze table: "
             f"{', '.join(table.schema().column_names)}.",
             "Something else owns this table. Rename it, or give the contract another topic.",
@@ -214,7 +211,8 @@ def load_bronze(catalog: Catalog, name: str) -> Table:
     """A Bronze table that exists.
 
     Raises:
-        LevainError: the catalog does not answer, or the table's metadata file cannot be read.
+        Unavailable: the catalog does not answer, or the table's metadata file cannot be read.
+        StateError: that file is damaged.
         NoSuchTableError: there is no such table.
     """
     with _asking(catalog, name):
@@ -222,7 +220,7 @@ def load_bronze(catalog: Catalog, name: str) -> Table:
 
 
 def full_name(table: Table) -> str:
-    """As people are told of it: `bronze.sales_events`."""
+    """As it is shown to people: `bronze.sales_events`."""
     return ".".join(table.name())
 
 
@@ -230,7 +228,7 @@ def refresh(table: Table) -> Table:
     """The table, with what has been committed to it meanwhile.
 
     Raises:
-        LevainError: as `load_bronze`.
+        Unavailable, StateError: as `load_bronze`.
     """
     with _asking(table.catalog, table.name()[-1]):
         return table.refresh()
@@ -300,22 +298,9 @@ def _make_directory(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LevainError(f"{path} cannot be created: {error.strerror}.", "Point LEVAIN_HOME elsewhere.") from error
-
-
-class _RestCatalog(RestCatalog):
-    """PyIceberg's own, but it does not wait for an answer for ever."""
-
-    def _config_headers(self, session: Session) -> None:
-        super()._config_headers(session)
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, _Limited())
-
-
-class _Limited(HTTPAdapter):
-    def send(self, request: PreparedRequest, *arguments: Any, **options: Any) -> Response:
-        options["timeout"] = options.get("timeout") or REST_SECONDS
-        return super().send(request, *arguments, **options)
+        raise ConfigurationError(
+            f"{path} cannot be created: {error.strerror}.", "Point LEVAIN_HOME elsewhere."
+        ) from error
 
 
 DAMAGED = (ValidationError, UnicodeDecodeError)
@@ -330,25 +315,25 @@ def _asking(catalog: Catalog, name: str) -> Iterator[None]:
     except NoSuchTableError:
         raise
     except DAMAGED as error:
-        raise LevainError(
+        raise StateError(
             f"The metadata file of {NAMESPACE}.{name} is damaged: {_pointer(catalog, name)}",
             "Restore it from a backup. Without one, `levain recover` points the catalog to the newest version that can "
             "be read; what was landed after that lands again as far as Kafka has it.",
         ) from error
     except FileNotFoundError as error:
-        raise LevainError(
+        raise Unavailable(
             f"The table {NAMESPACE}.{name} cannot be read: {first_line(error)}",
             "If the home was moved, move it back or put a symbolic link at its old place: Iceberg has absolute paths. "
             "If the lake was lost, restore it from a backup; docs/troubleshooting.md says what to do without one.",
         ) from error
     except OSError as error:
-        raise LevainError(
+        raise Unavailable(
             f"The table {NAMESPACE}.{name} cannot be read or written below {catalog.properties.get('warehouse')}: "
             f"{first_line(error)}",
             "Check that this place exists, the rights there, and for S3 the LEVAIN_S3_* settings.",
         ) from error
     except Exception as error:
-        raise LevainError(
+        raise Unavailable(
             f"The catalog does not give {NAMESPACE}.{name}: {first_line(error)}",
             "Check that the catalog is running, what its credentials may do, and that the metadata file is whole.",
         ) from error
@@ -374,8 +359,8 @@ def _sql_uri(settings: Settings) -> str:
     try:
         url = make_url(settings.catalog_uri)
     except (ArgumentError, ValueError) as error:
-        raise LevainError(
-            f"The catalog {_shown(settings)} cannot be opened: this is no address of a database.",
+        raise ConfigurationError(
+            f"The catalog {_shown(settings)} cannot be opened: this is not a valid URI.",
             "LEVAIN_CATALOG_URI is driver://user:password@host:port/database, with %40, %3A and %2F for @, : and / in "
             "the password.",
         ) from error

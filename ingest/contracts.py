@@ -31,7 +31,7 @@ from open_data_contract_standard.model import DataQuality, OpenDataContractStand
 from pydantic import ValidationError
 
 from ingest import rules
-from ingest.errors import LevainError
+from ingest.errors import BadInput, ConfigurationError
 from ingest.settings import PROJECT_ROOT
 
 CONTRACTS_DIR = Path(__file__).resolve().parent / "contracts"
@@ -176,14 +176,14 @@ def time_range() -> tuple[date, date]:
     """The days `[from, to)` in which all times lie, as the models have them: two vars of dbt_project.yml.
 
     Raises:
-        LevainError: the file cannot be read, or a var is missing or no date.
+        ConfigurationError: the file cannot be read, or a var is missing or no date.
     """
     path = PROJECT_ROOT / "dbt_project.yml"
     try:
         variables = yaml.safe_load(path.read_text(encoding="utf-8"))["vars"]
         first, end = (date.fromisoformat(str(variables[name])) for name in ("time_from", "time_to"))
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise LevainError(
+        raise ConfigurationError(
             f"The range of times cannot be read from {path}: {' '.join(str(error).split())}.",
             'Set the vars `time_from` and `time_to` there, as "yyyy-mm-dd".',
         ) from error
@@ -197,11 +197,11 @@ def load_contracts(folder: Path = CONTRACTS_DIR) -> dict[str, Contract]:
         topic name -> contract, sorted by topic.
 
     Raises:
-        LevainError: there is none, one is malformed, or two claim the same topic or table.
+        ConfigurationError: there is none, one is malformed, or two claim the same topic or table.
     """
     paths = sorted(folder.glob("*.odcs.yaml"))
     if not paths:
-        raise LevainError(
+        raise ConfigurationError(
             f"There is no data contract in {folder}.", "Add <topic>.odcs.yaml; docs/adding-a-topic.md shows how."
         )
     contracts = [load_contract(path) for path in paths]
@@ -210,7 +210,7 @@ def load_contracts(folder: Path = CONTRACTS_DIR) -> dict[str, Contract]:
         for contract in contracts:
             name = getattr(contract, attribute)
             if name in seen:
-                raise LevainError(
+                raise ConfigurationError(
                     f"{contract.path.name} and {seen[name].name} both describe the {attribute} '{name}'.",
                     "Remove one of them, or give it another name.",
                 )
@@ -222,11 +222,11 @@ def contract_for(topic: str, folder: Path = CONTRACTS_DIR) -> Contract:
     """The contract of one topic.
 
     Raises:
-        LevainError: no contract describes that topic; the known topics are named.
+        BadInput: no contract describes that topic; the known topics are named.
     """
     contracts = load_contracts(folder)
     if topic not in contracts:
-        raise LevainError(
+        raise BadInput(
             f"No data contract describes the topic '{topic}'.",
             f"Topics with a contract: {', '.join(contracts)}. docs/adding-a-topic.md shows how to add one.",
         )
@@ -237,7 +237,7 @@ def load_contract(path: Path) -> Contract:
     """Read and check one contract.
 
     Raises:
-        LevainError: the file cannot be read or breaks the standard or the project's additions to it; says where.
+        ConfigurationError: the file cannot be read or breaks the standard or the project's additions to it; says where.
     """
     try:
         document = OpenDataContractStandard(**_mapping(path))
@@ -257,10 +257,10 @@ def _mapping(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise LevainError(f"The contract {path} cannot be read: {error}.", "Check the file.") from error
+        raise ConfigurationError(f"The contract {path} cannot be read: {error}.", "Check the file.") from error
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
-        raise LevainError(f"The contract {path} is not YAML: {reason}.", "Correct the line it names.") from error
+        raise ConfigurationError(f"The contract {path} is not YAML: {reason}.", "Correct the line it names.") from error
     if not isinstance(content, dict):
         raise _wrong(path, "(top)", "must be a YAML mapping")
     return content
@@ -523,8 +523,8 @@ def _integer(path: Path, where: str, value: Any, low: int, high: int) -> int:
     return value
 
 
-def _wrong(path: Path, where: str, what: str) -> LevainError:
-    return LevainError(
+def _wrong(path: Path, where: str, what: str) -> ConfigurationError:
+    return ConfigurationError(
         f"The contract {path} is malformed at {where}: {what}.",
         "Correct it; docs/adding-a-topic.md describes each part.",
     )

@@ -1,7 +1,7 @@
 """Whether the worker lives and lands, and the HTTP server that says so: `/metrics`, `/healthz`, `/readyz`.
 
-The server has a thread of its own, so that it can still tell when the worker's loops are blocked. Nothing beats in
-the background: a loop is asked when somebody asks for it, and lives if it answers.
+The server has a thread of its own, so that it can still tell when the worker's loops are blocked. There is no
+heartbeat: a loop is asked on request, and lives if it answers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from prometheus_client.exposition import choose_encoder
 from pyiceberg.catalog import Catalog
 
 from ingest.catalog import Partition
-from ingest.errors import LevainError
+from ingest.errors import ConfigurationError
 from ingest.metrics import Reading
 from ingest.settings import Settings
 
@@ -58,7 +58,7 @@ class Reader(Protocol):
         ...
 
     async def readings(self) -> Mapping[Partition, Reading | None]:
-        """How each assigned partition is read; None for one that is not sought yet."""
+        """How each assigned partition is read; None for one that is not positioned yet."""
         ...
 
 
@@ -121,9 +121,9 @@ class Health:
             return f"The consumer's thread does not answer: {error!r}."
         if not readings:
             return "No partition is assigned: the group has not formed yet, or other workers have them all."
-        if unsought := sum(reading is None for reading in readings.values()):
-            return f"{unsought} of {len(readings)} assigned partitions are not sought to their watermarks yet."
-        if silent := sum(bool(r and r.told < time.time() - SILENT_SECONDS) for r in readings.values()):
+        if unpositioned := sum(reading is None for reading in readings.values()):
+            return f"{unpositioned} of {len(readings)} assigned partitions are not positioned at their watermarks yet."
+        if silent := sum(bool(r and r.observed_at < time.time() - SILENT_SECONDS) for r in readings.values()):
             return f"Kafka has said nothing of {silent} partitions for more than {SILENT_SECONDS:.0f} s."
         try:
             self._pool.submit(self.catalog.list_namespaces).result(ANSWER_SECONDS)
@@ -141,7 +141,7 @@ def serve(health: Health, registry: CollectorRegistry, settings: Settings) -> st
         The URL, `http://host:port`.
 
     Raises:
-        LevainError: the address cannot be listened on.
+        ConfigurationError: the address cannot be listened on.
     """
     host, port = settings.metrics_host, settings.metrics_port
     try:
@@ -152,7 +152,7 @@ def serve(health: Health, registry: CollectorRegistry, settings: Settings) -> st
                 raise
             server = _Server(host, 0, health, registry)
     except OSError as error:
-        raise LevainError(
+        raise ConfigurationError(
             f"Metrics cannot be served at {host}, port {port}: {error.strerror or error}.",
             "Set LEVAIN_METRICS_PORT to a free port, or to 0 for any, and LEVAIN_METRICS_HOST to an address of ours.",
         ) from error

@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from ingest.contracts import Contract
-from ingest.errors import LevainError, first_line
+from ingest.errors import ConfigurationError, LevainError, StateError, Unavailable, first_line
 from ingest.settings import Settings
 
 #: How long a first contact with a broker may take, in seconds, before it counts as unreachable.
@@ -56,7 +56,8 @@ def cluster(settings: Settings) -> Cluster:
     """The cluster the settings name: `LEVAIN_KAFKA_BOOTSTRAP`, else the embedded broker that runs in the home.
 
     Raises:
-        LevainError: no embedded broker is running, or the alias cannot be part of an identity.
+        Unavailable: no embedded broker is running.
+        ConfigurationError: the alias cannot be part of an identity.
     """
     if settings.kafka_bootstrap:
         return Cluster(settings.kafka_bootstrap, _checked_alias(settings.kafka_cluster or "kafka"))
@@ -67,9 +68,9 @@ def cluster(settings: Settings) -> Cluster:
     except FileNotFoundError:
         found = None
     except (ValueError, KeyError, TypeError) as error:
-        raise LevainError(f"{state} cannot be read: {error!r}.", "Run `levain down`, then `levain up`.") from error
+        raise StateError(f"{state} cannot be read: {error!r}.", "Run `levain down`, then `levain up`.") from error
     if found is None or not found.alive:
-        raise LevainError(
+        raise Unavailable(
             "No Kafka broker is running.",
             "Start the embedded one with `levain up`, or name a cluster in LEVAIN_KAFKA_BOOTSTRAP.",
         )
@@ -80,7 +81,8 @@ def client_config(settings: Settings) -> dict[str, Any]:
     """Configuration of a confluent-kafka client: bootstrap servers and security.
 
     Raises:
-        LevainError: see `cluster`; or a certificate or key cannot be read.
+        ConfigurationError: a certificate or key cannot be read.
+        Unavailable: see `cluster`.
     """
     config: dict[str, Any] = {
         "bootstrap.servers": cluster(settings).bootstrap,
@@ -107,7 +109,7 @@ def credentials(settings: Settings) -> faust.SASLCredentials | faust.SSLCredenti
     """The same security for Faust (and aiokafka below it); None for PLAINTEXT.
 
     Raises:
-        LevainError: a certificate or key cannot be read.
+        ConfigurationError: a certificate or key cannot be read.
     """
     protocol = settings.kafka_security_protocol
     context: ssl.SSLContext | None = None
@@ -135,7 +137,7 @@ def topics(settings: Settings) -> dict[str, int]:
     """Topic -> number of partitions, as the broker answers; also the test whether it can be reached.
 
     Raises:
-        LevainError: the broker does not answer within `CONTACT_SECONDS`.
+        Unavailable: the broker does not answer within `CONTACT_SECONDS`.
     """
     return Admin(settings).topics()
 
@@ -147,7 +149,7 @@ def end_offsets(settings: Settings, names: Collection[str]) -> dict[tuple[str, i
     After a transaction the last offset is a marker, which never lands.
 
     Raises:
-        LevainError: the broker does not answer within `CONTACT_SECONDS`.
+        Unavailable: the broker does not answer within `CONTACT_SECONDS`.
     """
     partitions = {TopicPartition(n, p) for n, count in topics(settings).items() if n in names for p in range(count)}
     options = {"group.id": "levain-ends", "enable.auto.commit": False, "fetch.wait.max.ms": 10}
@@ -176,7 +178,8 @@ def create_topics(settings: Settings, contracts: Iterable[Contract]) -> list[str
         The names of the topics that were created.
 
     Raises:
-        LevainError: the broker cannot be reached, or refuses a topic.
+        Unavailable: the broker cannot be reached.
+        ConfigurationError: it refuses a topic.
     """
     admin = Admin(settings)
     existing = admin.topics()
@@ -192,7 +195,7 @@ def create_topics(settings: Settings, contracts: Iterable[Contract]) -> list[str
             done.result(timeout=2 * CONTACT_SECONDS)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # someone was faster: the same end
-                raise LevainError(
+                raise ConfigurationError(
                     f"Topic {name} cannot be created: {error.args[0].str()}.",
                     "Check the broker's log, and LEVAIN_KAFKA_REPLICATION_FACTOR against its number of brokers.",
                 ) from error
@@ -202,11 +205,11 @@ def create_topics(settings: Settings, contracts: Iterable[Contract]) -> list[str
 class Admin:
     """A client for what topics there are, which knows why it does not get through.
 
-    The call that fails only says that it took too long; the reason is told to `error_cb`. It connects when it is first
+    The call that fails only says that it took too long; the reason is given to `error_cb`. It connects when it is first
     asked, and may be asked again and again.
 
     Raises:
-        LevainError: a setting, a certificate or a key cannot be used.
+        ConfigurationError: a setting, a certificate or a key cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -226,7 +229,7 @@ class Admin:
         """Topic -> number of partitions.
 
         Raises:
-            LevainError: the broker does not answer within `CONTACT_SECONDS`.
+            Unavailable: the broker does not answer within `CONTACT_SECONDS`.
         """
         self._reasons.clear()
         try:
@@ -238,10 +241,10 @@ class Admin:
     def topic_ids(self, names: Iterable[str], seconds: float = CONTACT_SECONDS) -> dict[str, str | None]:
         """Topic -> the id the broker gave it when it was made, None where there is no such topic.
 
-        A topic that is deleted and made anew keeps its name and starts at offset 0 again, but gets another id.
+        A topic that is deleted and recreated keeps its name and starts at offset 0 again, but gets another id.
 
         Raises:
-            LevainError: the broker does not answer within so many seconds, or refuses to.
+            Unavailable: the broker does not answer within so many seconds, or refuses to.
         """
         self._reasons.clear()
         found: dict[str, str | None] = {}
@@ -267,13 +270,13 @@ class Admin:
         """The first refusal, else the first thing that went wrong, else how the call ended."""
         refused = [r for r in self._reasons if r.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL)]
         known = [r for r in (*refused, *self._reasons) if r.code() != KafkaError._ALL_BROKERS_DOWN]
-        if self._reasons and not known:  # a broker that just hangs up is none that librdkafka tells us of
+        if self._reasons and not known:  # librdkafka does not report a broker that just hangs up
             return "it ends every connection at once, as a port does that expects TLS"
         return str([*known, outcome][0].str())
 
 
-def _unreachable(settings: Settings, reason: str, seconds: float = CONTACT_SECONDS) -> LevainError:
-    return LevainError(
+def _unreachable(settings: Settings, reason: str, seconds: float = CONTACT_SECONDS) -> Unavailable:
+    return Unavailable(
         f"Kafka at {cluster(settings).bootstrap} does not answer within {seconds:.0f} s: {reason.rstrip('.')}.",
         "Check that the broker runs, LEVAIN_KAFKA_BOOTSTRAP, and the LEVAIN_KAFKA_SECURITY_PROTOCOL, _SASL_* and "
         "_SSL_* settings.",
@@ -288,8 +291,8 @@ def _check_files(settings: Settings) -> None:
             raise _unusable(f"{file} cannot be read (LEVAIN_{name.upper()})")
 
 
-def _unusable(reason: str) -> LevainError:
-    return LevainError(
+def _unusable(reason: str) -> ConfigurationError:
+    return ConfigurationError(
         f"The security settings for Kafka cannot be used: {first_line(reason).rstrip('.')}.",
         "Check the LEVAIN_KAFKA_SASL_* and LEVAIN_KAFKA_SSL_* settings, and that the files can be read.",
     )
@@ -297,7 +300,7 @@ def _unusable(reason: str) -> LevainError:
 
 def _checked_alias(alias: str) -> str:
     if not _ALIAS.fullmatch(alias):
-        raise LevainError(
+        raise ConfigurationError(
             f"The alias of a Kafka cluster may hold letters, digits, '.', '_' and '-', not {alias!r}.",
             "Correct LEVAIN_KAFKA_CLUSTER.",
         )

@@ -33,7 +33,7 @@ from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.utils.concurrent import ExecutorFactory
 
 from ingest.catalog import NAMESPACE, NEXT_OFFSET, bronze_names, full_name, load_bronze, storage_properties
-from ingest.errors import LevainError, first_line
+from ingest.errors import ConfigurationError, StateError, Unavailable, first_line
 from ingest.settings import Settings
 
 #: A metadata file: its version, and `.metadata.json`, compressed or not, as PyIceberg and Iceberg in Java name it.
@@ -119,7 +119,7 @@ class Lake:
         settings: say where it is.
 
     Raises:
-        LevainError: it is on a kind of storage that is not known.
+        ConfigurationError: it is on a kind of storage that is not known.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -127,7 +127,7 @@ class Lake:
         try:
             self.files, self._base = filesystem(load_file_io(storage_properties(settings), self.root), self.root)
         except ValueError as error:
-            raise LevainError(
+            raise ConfigurationError(
                 f"LEVAIN_CATALOG_WAREHOUSE: {self.root} is no place for a lake: {first_line(error)}.",
                 "Write a path, or an address such as s3://bucket/folder.",
             ) from error
@@ -136,7 +136,7 @@ class Lake:
         """Every table below a namespace's folder, or below all of them; those that never held anything are left out.
 
         Raises:
-            LevainError: the place cannot be listed.
+            Unavailable: the place cannot be listed.
         """
         for space in [namespace] if namespace else self._folders(""):
             for folder in self._folders(space):
@@ -170,7 +170,7 @@ def check(catalog: Catalog, settings: Settings) -> list[str]:
         what is as it should not be, but does no harm.
 
     Raises:
-        LevainError: see `refuse_unknown` and `refuse_outdated`.
+        StateError: see `refuse_unknown` and `refuse_outdated`.
     """
     unknown = refuse_unknown(catalog, settings)
     refuse_outdated(catalog, settings)
@@ -187,8 +187,9 @@ def refuse_unknown(catalog: Catalog, settings: Settings) -> list[Found]:
         their files is touched.
 
     Raises:
-        LevainError: the catalog lacks a table, or has one that nothing has landed in where the lake has one that
-            something has; the lake cannot be listed; or the tables are elsewhere than this home's lake.
+        StateError: the catalog lacks a table, or has one that nothing has landed in where the lake has one that
+            something has; or the tables are elsewhere than this home's lake.
+        Unavailable: the lake cannot be listed.
     """
     if settings.catalog_type == "rest":
         return []
@@ -208,7 +209,7 @@ def no_catalog_yet(settings: Settings) -> bool:
     """Whether the home's own catalog is still to be made: opening it makes it, and who only reads must not.
 
     Raises:
-        LevainError: it was lost, for Bronze tables lie in the lake.
+        StateError: it was lost, for Bronze tables lie in the lake.
     """
     if not settings.has_own_catalog or settings.catalog_file.exists():
         return False
@@ -217,9 +218,9 @@ def no_catalog_yet(settings: Settings) -> bool:
     return True
 
 
-def _lost_catalog(lost: Iterable[Found], settings: Settings) -> LevainError:
+def _lost_catalog(lost: Iterable[Found], settings: Settings) -> StateError:
     """The error for tables that lie in the lake and that the catalog should know."""
-    return LevainError(
+    return StateError(
         f"{settings.lake} holds Bronze tables that the catalog does not know: {', '.join(map(str, lost))}.",
         "If the catalog was lost, `levain recover` registers them. If they are another catalog's, give this home a "
         "place of its own in LEVAIN_CATALOG_WAREHOUSE.",
@@ -234,7 +235,7 @@ def _refuse_moved(tables: Iterable[Table], settings: Settings) -> None:
     for table in tables:
         place = settings.root / path_of(table.location())
         if not place.resolve().is_relative_to(lake):
-            raise LevainError(
+            raise StateError(
                 f"{full_name(table)} is at {table.location()}, not below {settings.lake}: the home {settings.root} was "
                 "copied or moved, or LEVAIN_CATALOG_WAREHOUSE was set when the table was made.",
                 "Use the home that this place belongs to, or set LEVAIN_CATALOG_WAREHOUSE to it again. Iceberg keeps "
@@ -249,7 +250,7 @@ def refuse_outdated(catalog: Catalog, settings: Settings) -> None:
     further: who writes version N + 2 has seen version N + 1 in the catalog. A REST catalog is believed.
 
     Raises:
-        LevainError: it points to an older one; or the table's folder holds another table's versions.
+        StateError: it points to an older one; or the table's folder holds another table's versions.
     """
     for name in bronze_names(catalog) if settings.catalog_type != "rest" else ():
         table = load_bronze(catalog, name)
@@ -261,7 +262,7 @@ def refuse_outdated(catalog: Catalog, settings: Settings) -> None:
         ahead = [path for path in paths if number(path) > number(table.metadata_location) + 1]
         for head in heads(files, ahead):
             if head.uuid == str(table.metadata.table_uuid):
-                raise LevainError(
+                raise StateError(
                     f"The catalog points to version {number(table.metadata_location)} of {full_name(table)}, and "
                     f"{table.location()} has version {head.number} of {head.updated:%Y-%m-%d %H:%M} UTC: the catalog "
                     "is older than the lake (restored from a backup), or another catalog writes to this table too.",
@@ -283,7 +284,7 @@ def refuse_others(table: Table, files: FileSystem, listed: Iterable[str]) -> set
         Those among the paths that are proven to be the table's own.
 
     Raises:
-        LevainError: another table's are there, or those of another catalog that writes to this table.
+        StateError: another table's are there, or those of another catalog that writes to this table.
     """
     log = [path_of(entry.metadata_file) for entry in table.metadata.metadata_log]
     mine = history(files, path_of(table.metadata_location), log)
@@ -299,7 +300,7 @@ def refuse_others(table: Table, files: FileSystem, listed: Iterable[str]) -> set
             if not version.empty:
                 raise another_table(table, version)
         elif version.before and version.before[-1] not in mine:
-            raise LevainError(
+            raise StateError(
                 f"{table.location()} holds versions of {full_name(table)} that this catalog does not know, one is "
                 f"{version.path}: it is older than the lake, or another catalog writes to this table too.",
                 "No file was removed. Run `levain doctor`; docs/troubleshooting.md says what to do about each case.",
@@ -309,9 +310,9 @@ def refuse_others(table: Table, files: FileSystem, listed: Iterable[str]) -> set
     return proven
 
 
-def another_table(table: Table, version: Version) -> LevainError:
+def another_table(table: Table, version: Version) -> StateError:
     """The error for a table's folder that another table shares."""
-    return LevainError(
+    return StateError(
         f"{table.location()} is the folder of {full_name(table)}, and holds another table's data too "
         f"({version.rows:,} rows, UUID {version.uuid}): {version.path}.",
         "No file was removed. Another catalog has the same LEVAIN_CATALOG_WAREHOUSE, or an earlier catalog was lost: "
@@ -374,7 +375,7 @@ def manifests(table: Table, snapshot: Snapshot | None) -> list[ManifestFile]:
     """The manifests of a snapshot; none of no snapshot.
 
     Raises:
-        LevainError: their list is missing or damaged.
+        StateError: their list is missing or damaged.
     """
     if snapshot is None:
         return []
@@ -386,7 +387,7 @@ def entries(table: Table, manifest: ManifestFile) -> list[ManifestEntry]:
     """What is live in a manifest.
 
     Raises:
-        LevainError: it is missing or damaged.
+        StateError: it is missing or damaged.
     """
     with _reading(table, manifest.manifest_path):
         length = len(table.io.new_input(manifest.manifest_path))
@@ -399,7 +400,7 @@ def data_files(table: Table) -> list[DataFile]:
     """The data files of the table's current snapshot.
 
     Raises:
-        LevainError: a file that names them is missing or damaged.
+        StateError: a file that names them is missing or damaged.
     """
     read = partial(entries, table)
     found = ExecutorFactory.get_or_create().map(read, manifests(table, table.current_snapshot()))
@@ -426,8 +427,8 @@ def _reading(table: Table, path: str) -> Iterator[None]:
         raise _damaged(table, path, first_line(error)) from error
 
 
-def _damaged(table: Table, path: str, why: str) -> LevainError:
-    return LevainError(
+def _damaged(table: Table, path: str, why: str) -> StateError:
+    return StateError(
         f"{path_of(path)}, a file of {full_name(table)}, cannot be read: {why}.",
         "Restore it from a backup; docs/troubleshooting.md says what to do without one.",
     )
@@ -449,12 +450,12 @@ def listed(files: FileSystem, path: str) -> list[FileInfo]:
     """What is in a folder; nothing if it is not there.
 
     Raises:
-        LevainError: it cannot be listed.
+        Unavailable: it cannot be listed.
     """
     try:
         return list(files.get_file_info(FileSelector(path, allow_not_found=True)))
     except OSError as error:
-        raise LevainError(
+        raise Unavailable(
             f"{path} cannot be listed: {first_line(error)}",
             "Check that this place exists, the rights there, and for S3 the LEVAIN_S3_* settings.",
         ) from error

@@ -1,6 +1,6 @@
 """The landing protocol: raw Kafka records -> one Iceberg commit, each offset exactly once.
 
-Iceberg is the truth. A commit carries, together and atomically:
+Iceberg is the source of truth. A commit carries, together and atomically:
 
 - the records, as rows;
 - in the snapshot's summary: the batch's id, and per partition the covered range `[from, to)`;
@@ -37,7 +37,6 @@ from pyiceberg.table.locations import load_location_provider
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.utils.datetime import datetime_to_micros
 
-from ingest import commits
 from ingest.catalog import (
     BRONZE_SCHEMA,
     Partition,
@@ -47,7 +46,8 @@ from ingest.catalog import (
     watermarks,
 )
 from ingest.catalog import topic_id as landed_topic_id
-from ingest.errors import LevainError, first_line
+from ingest.errors import LevainError, StateError, Unavailable, first_line
+from ingest.patches.iceberg_transaction import SingleTryTransaction
 
 #: Keys of the snapshot summary. The ranges are a JSON list of [cluster, topic, partition, from, to].
 BATCH_ID = "levain.batch-id"
@@ -186,8 +186,8 @@ def land(
         try_again: asked before each further try.
 
     Raises:
-        LevainError: offsets are missing (with the exact range), another topic of that name has landed, the data
-            cannot be written, or the catalog does not take the commit.
+        StateError: offsets are missing (with the exact range), or another topic of that name has landed.
+        Unavailable: the data cannot be written, or the catalog does not take the commit.
     """
     fetches = list(fetches)
     batch_id = str(uuid.uuid4())
@@ -208,7 +208,7 @@ def land(
             time.sleep(random.uniform(0.5, 1) * wait)  # noqa: S311 - spreads writers, hides nothing
             try:
                 table.refresh()
-            except Exception as error:  # the catalog is away: look again after a longer wait
+            except Exception as error:  # the catalog is away, by its own library: look again after a longer wait
                 failure = error
                 continue
             if has_landed(table, batch_id):
@@ -227,15 +227,19 @@ def land(
             return landed
         except CommitFailedException as error:  # another commit came first: this one did not land
             failure = error
-        except Exception as error:  # a time-out, a lost reply: it may have landed or not
+        except Unavailable as error:  # storage did not take a file
+            failure = error
+        except LevainError:  # a retry finds the same
+            raise
+        except Exception as error:  # a time-out, a lost reply, by the catalog's own library: it may have landed or not
             failure = error
     raise AssertionError("unreachable")
 
 
-def _gave_up(table: Table, tries: int, seconds: float, failure: Exception) -> LevainError:
-    if isinstance(failure, LevainError):
+def _gave_up(table: Table, tries: int, seconds: float, failure: Exception) -> Unavailable:
+    if isinstance(failure, Unavailable):
         return failure
-    return LevainError(
+    return Unavailable(
         f"{full_name(table)} does not take a commit: tried {tries} times in {seconds:.0f} s, the last with: "
         f"{first_line(failure)}",
         "Check the catalog. Nothing is lost: landing goes on from the table's own offsets.",
@@ -295,10 +299,10 @@ def _trim(fetches: Sequence[Fetch], reached: Mapping[Partition, int], accept_mis
     return todo
 
 
-def missing(partition: Partition, start: int, end: int) -> LevainError:
+def missing(partition: Partition, start: int, end: int) -> StateError:
     """The error for offsets `[start, end)` that Kafka no longer has and Bronze never got."""
     cluster, topic, number = partition
-    return LevainError(
+    return StateError(
         f"Offsets {start} to {end - 1} of {topic}, partition {number}, cluster {cluster}, have not landed, and Kafka "
         "no longer has them: retention or a deletion was faster than the worker.",
         f"To go on from {end} without them, start the worker once with LEVAIN_ACCEPT_MISSING=true.",
@@ -313,11 +317,11 @@ def _refuse_another_topic(table: Table, fetches: Iterable[Fetch], topic_id: str 
             raise another_topic(cluster, topic, landed_id, topic_id)
 
 
-def another_topic(cluster: str, topic: str, landed_id: str | None, found: str | None) -> LevainError:
+def another_topic(cluster: str, topic: str, landed_id: str | None, found: str | None) -> StateError:
     """The error for a topic that has another id than the one that has landed, or none any more."""
-    return LevainError(
+    return StateError(
         f"Topic {topic} of cluster {cluster} is not the one that has landed (id {landed_id}): "
-        f"it was deleted{' and made anew' if found else ''}.",
+        f"it was deleted{' and recreated' if found else ''}.",
         "To land the new one beside the old, give the cluster another alias in LEVAIN_KAFKA_CLUSTER.",
     )
 
@@ -346,7 +350,7 @@ def _ranges(fetches: Sequence[Fetch]) -> list[Range]:
 def _stage(table: Table, file: DataFile, landed: Landed, topic_id: str | None) -> Transaction:
     """Prepare the commit of a data file: rows, summary, watermarks and the topic's id together."""
     ranges = [[*r.partition, r.start, r.end] for r in landed.ranges]
-    transaction = commits.transaction(table)
+    transaction = SingleTryTransaction(table)
     summary = {BATCH_ID: landed.batch_id, RANGES: json.dumps(ranges)}
     try:
         with transaction.update_snapshot(snapshot_properties=summary).fast_append() as append:
@@ -394,8 +398,8 @@ def _write(table: Table, rows: pa.Table, ingested_at: datetime) -> DataFile:
     return written
 
 
-def _unwritable(table: Table, error: OSError) -> LevainError:
-    return LevainError(
+def _unwritable(table: Table, error: OSError) -> Unavailable:
+    return Unavailable(
         f"{full_name(table)} cannot be written at {table.location()}: {first_line(error)}",
         "Check space and rights there. Nothing is lost: landing goes on from the table's own offsets.",
     )

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import faust
-from faust.cli.worker import worker as worker_command
 
 from ingest.lander import Landed
+from ingest.patches import faust_banner
 from ingest.settings import Settings
 
 
@@ -38,14 +38,14 @@ class Worker(faust.Worker):
 
 
 def faust_options(settings: Settings) -> dict[str, Any]:
-    """What a Faust app has to be told so that it logs as the settings say.
+    """What a Faust app has to be given so that it logs as the settings say.
 
     `faust worker` sets up logging by itself when it starts, from a configuration whose handler has the formatter
     `colored`, with `--logfile` `default`; both are replaced.
     """
     if settings.log_format == "text":
         return {}
-    worker_command.on_worker_created = lambda self, worker: None  # type: ignore[method-assign]  # no banner
+    faust_banner.apply()
     formatter = {"()": JsonFormatter}
     return {
         "logging_config": {"merge": True, "formatters": {"colored": formatter, "default": formatter}},
@@ -56,7 +56,7 @@ def faust_options(settings: Settings) -> dict[str, Any]:
 def commit(log: logging.Logger, topic: str, landed: Landed, seconds: float) -> None:
     """Log a commit: the same facts as text and, as JSON, as fields."""
     if not landed.ranges:
-        log.info("%s: what was in hand had landed already", topic)
+        log.info("%s: what was buffered had landed already", topic)
         return
     ranges = [{"partition": r.partition[2], "from": r.start, "to": r.end} for r in landed.ranges]
     log.info(

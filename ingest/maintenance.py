@@ -32,28 +32,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import FileInfo, FileSelector
 from pyiceberg.conversions import from_bytes
-from pyiceberg.io import FileIO
 from pyiceberg.io.fileformat import FileFormatFactory
 from pyiceberg.manifest import (
     DataFile,
     DataFileContent,
     FileFormat,
     ManifestContent,
-    ManifestEntry,
-    ManifestEntryStatus,
     ManifestFile,
 )
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH
-from pyiceberg.table.snapshots import Operation, Summary
 from pyiceberg.table.update import AssertRefSnapshotId, RemoveSnapshotsUpdate
-from pyiceberg.table.update.snapshot import _OverwriteFiles
 from pyiceberg.types import TimestamptzType
 
-from ingest import commits, lake
+from ingest import lake
 from ingest.catalog import full_name, load_bronze
-from ingest.errors import LevainError, first_line
+from ingest.errors import LevainError, StateError, Unavailable, first_line
+from ingest.patches.iceberg_rewrite import ReadManifest, Rewrite
+from ingest.patches.iceberg_transaction import SingleTryTransaction
 from ingest.settings import Settings
 
 ATTEMPTS = 12
@@ -70,7 +67,7 @@ _ORDER = [(column, "ascending") for column in ("kafka_cluster", "topic", "partit
 #: What writers of Iceberg put below a table's location, apart from its versions: each name has a UUID.
 _OURS = re.compile(r"^/(data/.*|metadata/)[^/]*[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}[^/]*\.(parquet|avro)$")
 
-Turn = Callable[[], AbstractContextManager[object]]
+Lock = Callable[[], AbstractContextManager[object]]
 
 log = logging.getLogger(__name__)
 
@@ -113,31 +110,31 @@ def maintain(
     now: datetime | None = None,
     orphans: bool = True,
     dry_run: bool = False,
-    turn: Turn = nullcontext,
+    lock: Lock = nullcontext,
 ) -> Done:
     """Compact, expire, and remove orphans.
 
     Args:
         table: a Bronze table; it shows what was done afterwards.
         settings: sizes and times, `maintain_*`.
-        now: the time by which ages are told; the clock's if None.
+        now: the time by which ages are reckoned; the clock's if None.
         orphans: False: leave the files alone.
         dry_run: change nothing.
-        turn: entered for each commit: keeps out a lander of the same process.
+        lock: entered for each commit: keeps out a lander of the same process.
 
     Raises:
-        LevainError: a file cannot be read or written, the table does not take a commit, or its files are not where
-            they should be.
+        Unavailable: a file cannot be written, or the table does not take a commit.
+        StateError: a file cannot be read, or is not where it should be.
     """
     now = now or datetime.now(UTC)
     done = Done(full_name(table))
     try:
-        compact(table, settings, done, now=now, dry_run=dry_run, turn=turn)
-        expire(table, settings, done, now=now, dry_run=dry_run, turn=turn)
+        compact(table, settings, done, now=now, dry_run=dry_run, lock=lock)
+        expire(table, settings, done, now=now, dry_run=dry_run, lock=lock)
         if orphans:
             remove_orphans(table, settings, done, now=now, dry_run=dry_run)
     except (OSError, pa.ArrowException) as error:
-        raise LevainError(
+        raise Unavailable(
             f"{full_name(table)} cannot be maintained at {table.location()}: {error}",
             "Check space, rights and the file there. No row is lost; what was written in vain is removed later.",
         ) from error
@@ -151,7 +148,7 @@ def maintain(
 
 
 def compact(
-    table: Table, settings: Settings, done: Done, *, now: datetime, dry_run: bool, turn: Turn = nullcontext
+    table: Table, settings: Settings, done: Done, *, now: datetime, dry_run: bool, lock: Lock = nullcontext
 ) -> None:
     """Rewrite small files of a day, in the order they landed, one group and one commit after the other."""
     read = reader(table)
@@ -160,7 +157,7 @@ def compact(
             new_bytes = 0
         else:
             new = _rewrite(table, group)
-            if not _replace(table, group, new, read, turn):
+            if not _replace(table, group, new, read, lock):
                 log.info("%s: another process has replaced files meanwhile", full_name(table))
                 continue
             new_bytes = new.file_size_in_bytes
@@ -168,9 +165,6 @@ def compact(
         done.rewritten_bytes += sum(file.file_size_in_bytes for file in group)
         done.written += 1
         done.written_bytes += new_bytes
-
-
-ReadManifest = Callable[[ManifestFile], list[ManifestEntry]]
 
 
 def reader(table: Table) -> ReadManifest:
@@ -244,7 +238,7 @@ def _rewrite(table: Table, files: Sequence[DataFile]) -> DataFile:
     statistics = writer.result()
     expected = sum(file.record_count for file in files)
     if statistics.record_count != expected:
-        raise LevainError(
+        raise StateError(
             f"{full_name(table)}: {len(files)} files hold {statistics.record_count} rows, their manifests say "
             f"{expected}.",
             f"Compare the files beside {files[0].file_path} with the table's manifests. Nothing was changed.",
@@ -286,58 +280,14 @@ def _batches(table: Table, file: DataFile) -> Iterator[pa.RecordBatch]:
             # Neither the whole file ahead, which stays in memory to the end, nor each column by another thread.
             yield from pq.ParquetFile(stream, pre_buffer=False).iter_batches(batch_size=8192, use_threads=False)
     except (OSError, pa.ArrowException) as error:
-        raise LevainError(
+        raise StateError(
             f"{full_name(table)} has a file that cannot be read, {file.file_path}: {error}",
             "Restore it from a copy. Nothing was changed, and landing goes on.",
         ) from error
 
 
-class _Rewrite(_OverwriteFiles):
-    """Files in place of others, with the same rows: streaming readers of Iceberg pass over a `replace`."""
-
-    def __init__(
-        self, transaction: Transaction, io: FileIO, manifests: Iterable[ManifestFile], read: ReadManifest
-    ) -> None:
-        super().__init__(Operation.OVERWRITE, transaction, io)
-        self._entries = [(manifest, read(manifest)) for manifest in manifests]
-
-    def _deleted_entries(self) -> list[ManifestEntry]:
-        found = [
-            ManifestEntry.from_args(
-                status=ManifestEntryStatus.DELETED,
-                snapshot_id=self.snapshot_id,
-                sequence_number=entry.sequence_number,
-                file_sequence_number=entry.file_sequence_number,
-                data_file=entry.data_file,
-            )
-            for _, entries in self._entries
-            for entry in entries
-            if entry.data_file in self._deleted_data_files
-        ]
-        self._validate_required_deletes(found)
-        return found
-
-    def _existing_manifests(self) -> list[ManifestFile]:
-        kept = []
-        for manifest, entries in self._entries:
-            staying = [entry for entry in entries if entry.data_file not in self._deleted_data_files]
-            if len(staying) == len(entries):
-                kept.append(manifest)
-            elif staying:
-                with self.new_manifest_writer(self.spec(manifest.partition_spec_id)) as writer:
-                    for entry in staying:
-                        writer.existing(entry)
-                kept.append(writer.to_manifest_file())
-        return kept
-
-    def _summary(self, snapshot_properties: dict[str, str] | None = None) -> Summary:
-        # PyIceberg 0.12 sums up appends, overwrites and deletes only.
-        summary = super()._summary(snapshot_properties or {})
-        return Summary(Operation.REPLACE, **summary.additional_properties)
-
-
 def _replace(
-    table: Table, old: Sequence[DataFile], new: DataFile, read: ReadManifest, turn: Turn = nullcontext
+    table: Table, old: Sequence[DataFile], new: DataFile, read: ReadManifest, lock: Lock = nullcontext
 ) -> bool:
     """Commit the new file in place of the old ones; False if not all of those are live any more."""
 
@@ -346,8 +296,8 @@ def _replace(
         manifests = _head_manifests(table)
         if not _live(table, manifests, read).keys() >= {file.file_path for file in old}:
             return None
-        transaction = commits.transaction(table)
-        rewrite = _Rewrite(transaction, table.io, manifests, read)
+        transaction = SingleTryTransaction(table)
+        rewrite = Rewrite(transaction, table.io, manifests, read)
         for file in old:
             rewrite.delete_data_file(file)
         rewrite.append_data_file(new)
@@ -359,14 +309,14 @@ def _replace(
             read(manifest)
 
     # Not live any more may also mean that our own commit took them away, and its reply was lost.
-    return _commit(table, stage, turn, before=read_ahead) or new.file_path in _live(table, _head_manifests(table), read)
+    return _commit(table, stage, lock, before=read_ahead) or new.file_path in _live(table, _head_manifests(table), read)
 
 
 # Snapshots
 
 
 def expire(
-    table: Table, settings: Settings, done: Done, *, now: datetime, dry_run: bool, turn: Turn = nullcontext
+    table: Table, settings: Settings, done: Done, *, now: datetime, dry_run: bool, lock: Lock = nullcontext
 ) -> None:
     """Forget snapshots that nothing has pinned; properties, and with them the watermarks, are not touched."""
 
@@ -375,15 +325,15 @@ def expire(
         done.expired = len(chosen)
         if dry_run or not chosen:
             return None
-        transaction = commits.transaction(table)
+        transaction = SingleTryTransaction(table)
         # If the table is rolled back to one of them meanwhile, none of them goes.
         head = table.metadata.refs[MAIN_BRANCH].snapshot_id
-        transaction._stage(
+        transaction.stage(
             (RemoveSnapshotsUpdate(snapshot_ids=chosen),), (AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=head),)
         )
         return transaction
 
-    _commit(table, stage, turn)
+    _commit(table, stage, lock)
 
 
 def expirable(metadata: TableMetadata, settings: Settings, now: datetime) -> list[int]:
@@ -415,7 +365,7 @@ def remove_orphans(table: Table, settings: Settings, done: Done, *, now: datetim
     the table's own history leads to them. Anything else stays.
 
     Raises:
-        LevainError: files that are needed are not there, or the location holds another table, or versions of this one
+        StateError: files that are needed are not there, or the location holds another table, or versions of this one
             that its catalog does not know: nothing is removed then.
     """
     table.refresh()
@@ -426,7 +376,7 @@ def remove_orphans(table: Table, settings: Settings, done: Done, *, now: datetim
     paths = {info.path for info in listed}
     lost = [path for path in needed if path.startswith(f"{base}/") and path not in paths and _is_data(path)]
     if lost:
-        raise LevainError(
+        raise StateError(
             f"{full_name(table)} refers to {len(lost)} files that are not at {table.location()}, the first is "
             f"{lost[0]}.",
             "No file was removed. Check that the lake was not moved, and restore what is missing.",
@@ -490,12 +440,12 @@ def _is_data(path: str) -> bool:
 
 
 def _commit(
-    table: Table, stage: Callable[[], Transaction | None], turn: Turn, before: Callable[[], None] = lambda: None
+    table: Table, stage: Callable[[], Transaction | None], lock: Lock, before: Callable[[], None] = lambda: None
 ) -> bool:
     """Commit what `stage` makes of the table as it is loaded; False if it makes nothing.
 
     After a conflict, or when it is not known what became of the commit, `stage` looks at the table again. What can be
-    done of its work `before` each try does: nobody waits for the turn yet.
+    done of its work `before` each try does: nobody waits for the lock yet.
     """
     failure: Exception | None = None
     for attempt in range(ATTEMPTS):
@@ -503,7 +453,7 @@ def _commit(
             if failure is not None:
                 time.sleep(random.uniform(0.2, 1) * min(2.0, 0.05 * 2**attempt))  # noqa: S311 - spreads writers
             before()
-            with turn():
+            with lock():
                 table.refresh()  # what was read took time
                 transaction = stage()
                 if transaction is None:
@@ -514,7 +464,7 @@ def _commit(
             raise
         except Exception as error:  # a conflict, a lost reply, a catalog that is away
             failure = error
-    raise LevainError(
+    raise Unavailable(
         f"{full_name(table)} does not take a commit of maintenance: {ATTEMPTS} tries failed, the last with: "
         f"{first_line(failure)}",
         "Check the catalog. The table is as it was or as intended; run `levain maintain` again.",

@@ -40,12 +40,12 @@ class Reading:
     Attributes:
         position: the next offset to be read.
         end: the high watermark: the offset the partition's next message will get; None before the first answer.
-        told: when Kafka said so, in Unix seconds; before the first answer, when it was told where to read.
+        observed_at: when Kafka said so, in Unix seconds; before the first answer, when the partition was positioned.
     """
 
     position: int
     end: int | None
-    told: float
+    observed_at: float
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class Metrics:
 
     Args:
         topics: those it lands; each has its series from the start.
-        readings: asks the consumer how it reads its partitions; None for one that is not sought yet.
+        readings: asks the consumer how it reads its partitions; None for one that is not positioned yet.
 
     Its methods are called from several threads.
     """
@@ -95,8 +95,8 @@ class Metrics:
         self._retries = per_topic(
             Counter, "levain_commit_retries_total", "Further tries of a commit, after a conflict or any other failure."
         )
-        self._in_hand = per_topic(
-            Gauge, "levain_in_hand_bytes", "Bytes of keys and values that agents hold and have not committed."
+        self._buffered = per_topic(
+            Gauge, "levain_buffered_bytes", "Bytes of keys and values that agents hold and have not committed."
         )
         durations = Histogram(
             "levain_commit_duration_seconds",
@@ -111,7 +111,7 @@ class Metrics:
 
     # What the transport says
 
-    def sought(self, partition: Partition, offset: int) -> None:
+    def positioned(self, partition: Partition, offset: int) -> None:
         """A partition is read from this offset on; all below has landed."""
         with self._lock:
             self._progress[partition] = _Progress(offset, time.time())
@@ -133,7 +133,7 @@ class Metrics:
 
     def taken(self, topic: str, size: int) -> None:
         """An agent holds so many bytes more."""
-        self._in_hand[topic].inc(size)
+        self._buffered[topic].inc(size)
 
     def retrying(self, topic: str, failure: Exception) -> None:
         """A commit failed, and is tried again."""
@@ -144,7 +144,7 @@ class Metrics:
     def landed(self, topic: str, fetches: Sequence[Fetch], size: int, landed: Landed, seconds: float) -> None:
         """These fetches, of so many bytes, are in Bronze: by this commit, unless others had landed them."""
         now = time.time()
-        self._in_hand[topic].dec(size)
+        self._buffered[topic].dec(size)
         with self._lock:
             for fetch in fetches:
                 if fetch.partition in self._progress:
@@ -189,8 +189,8 @@ class Metrics:
         labels = ("topic", "partition")
         messages = _gauge("levain_lag_messages", "High watermark minus the first offset that has not landed.", *labels)
         seconds = _gauge("levain_lag_seconds", "Age of the oldest message that has not landed; 0 if all have.", *labels)
-        told = _gauge(
-            "levain_high_watermark_timestamp_seconds", "Unix time at which Kafka told the high watermark.", *labels
+        observed = _gauge(
+            "levain_high_watermark_timestamp_seconds", "Unix time at which the high watermark was observed.", *labels
         )
         for partition, reading in self._readings().items():
             if reading is None or reading.end is None:
@@ -209,8 +209,8 @@ class Metrics:
             place = [topic, str(number)]
             messages.add_metric(place, lag)
             seconds.add_metric(place, max(0.0, now - oldest) if lag else 0.0)
-            told.add_metric(place, reading.told)
-        yield from (messages, seconds, told)
+            observed.add_metric(place, reading.observed_at)
+        yield from (messages, seconds, observed)
 
 
 class _Counts:

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from ingest.errors import LevainError, first_line
+from ingest.errors import ConfigurationError, first_line
 
 _PREFIX = "LEVAIN_"
 
@@ -178,13 +178,13 @@ def load_settings() -> Settings:
     """Read the environment.
 
     Raises:
-        LevainError: a variable has a value that cannot be used, or a name that is no setting; names each one.
+        ConfigurationError: a variable has a value that cannot be used, or a name that is no setting; names each one.
     """
     _check_names(os.environ)
     try:
         return Settings()
     except SettingsError as error:  # the only one that is JSON; its text is not shown, for it holds secrets
-        raise LevainError(
+        raise ConfigurationError(
             "Settings cannot be used: LEVAIN_CATALOG_PROPERTIES is not JSON.",
             'Write it as one object: {"name": "value"}.',
         ) from error
@@ -194,7 +194,7 @@ def load_settings() -> Settings:
             f"{each['msg'].removeprefix('Value error, ').rstrip('.')}"
             for each in error.errors()
         )
-        raise LevainError(
+        raise ConfigurationError(
             f"Settings cannot be used: {wrong}.", "Correct or unset these environment variables."
         ) from error
 
@@ -209,7 +209,7 @@ def _check_names(environment: Iterable[str]) -> None:
     unknown = sorted(name for name, field in ours.items() if field not in known)
     if unknown:
         meant = [difflib.get_close_matches(ours[name], known, 1) for name in unknown]
-        raise LevainError(
+        raise ConfigurationError(
             f"{', '.join(unknown)}: there is no such setting.",
             "; ".join(
                 f"Write {_PREFIX}{close[0]}, or unset {name}" if close else f"Unset {name}"

@@ -1,10 +1,10 @@
 """A Faust transport that hands agents whole fetches, read from where Bronze ends.
 
 Faust's own Kafka transport hands over one event at a time, starts where the consumer group's offsets say, and reads
-aborted messages. This one is the same but for three things, each of them one method below:
+aborted messages. This one is the same but for three things:
 
 - an agent gets one message per partition fetch, its value a `Fetch`: all records Kafka had ready, as columns;
-- on every assignment each partition is sought to the table's watermark, its beginning if nothing has landed;
+- on every assignment each partition is positioned at the table's watermark, or at its beginning if nothing has landed;
 - only committed messages are read.
 
 Group offsets are still committed, after the table, for the tools that show a consumer's lag. Nothing reads them here.
@@ -20,7 +20,6 @@ from typing import Any, NoReturn, cast
 
 import aiokafka
 from aiokafka import TopicPartition
-from aiokafka.consumer import fetcher
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport import drivers
@@ -29,11 +28,14 @@ from faust.types import TP, AppT, ConsumerMessage
 from mode import Service
 
 from ingest.catalog import Partition
-from ingest.errors import LevainError
+from ingest.errors import ConfigurationError, StateError
 from ingest.health import Health
 from ingest.kafka import Cluster
 from ingest.lander import Fetch, Record, missing
 from ingest.metrics import Metrics, Reading
+from ingest.patches import aiokafka_records
+from ingest.patches.faust_offsets import GapTolerantConsumer
+from ingest.patches.faust_thread import OpenConsumerThread
 
 #: Broker URLs with this scheme use this transport: `faust.App(..., broker="bronze://")`.
 SCHEME = "bronze"
@@ -58,19 +60,6 @@ _TIMES = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 2_000, "rebalanc
 _TIMES_EMBEDDED = {"session_timeout_ms": 2_000, "heartbeat_interval_ms": 400, "rebalance_timeout_ms": 10_000}
 
 
-class _Records(fetcher.PartitionRecords):
-    """What Kafka answered for a partition, as aiokafka's parser in C gives it.
-
-    aiokafka would make a `ConsumerRecord` of each, which takes longer than fetching, checking and parsing together.
-    """
-
-    def _consumer_record(self, tp: TopicPartition, record: Record) -> Record:
-        return record
-
-
-fetcher.PartitionRecords = _Records  # the fetcher has no other place to say so
-
-
 class LandingApp(AppT):
     """What the transport asks of the app it serves."""
 
@@ -80,7 +69,7 @@ class LandingApp(AppT):
     metrics: Metrics
 
     async def watermarks(self) -> dict[Partition, int]:
-        """Where each table ends, once all that is in hand has landed."""
+        """Where each table ends, once all that is buffered has landed."""
         raise NotImplementedError
 
     def begins(self, beginnings: Mapping[Partition, int]) -> None:
@@ -92,22 +81,22 @@ class LandingApp(AppT):
         raise NotImplementedError
 
 
-class ConsumerThread(driver.AIOKafkaConsumerThread):
+class ConsumerThread(OpenConsumerThread):
     """Owns the aiokafka consumer, in a thread of its own, so that heartbeats go on while the agents work."""
 
     app: LandingApp
     _next: dict[TP, int]
     """Where the next fetch of each partition starts. A new dict with each assignment, empty, and with each seek."""
-    _sought_at: float
-    """When partitions were last sought, in Unix seconds."""
+    _positioned_at: float
+    """When partitions were last positioned, in Unix seconds."""
     _asked: float
     """When Kafka was last asked for something, by the monotonic clock, or could be again."""
 
-    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+    def make_consumer(self) -> aiokafka.AIOKafkaConsumer:
+        aiokafka_records.apply()
         self._next = {}
         self._asked = time.monotonic()
         self.app.health.reader = self
-        self._assignor = RoundRobinPartitionAssignor
         conf = self.app.conf
         return aiokafka.AIOKafkaConsumer(
             client_id=conf.broker_client_id,
@@ -137,11 +126,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         while not self.should_stop:
             await self.sleep(1.0)
             try:
-                if self._consumer is not None:
-                    self._consumer._coordinator.check_errors()
+                self.check_group()
             except Exception as error:
                 self.app.end(
-                    LevainError(
+                    ConfigurationError(
                         f"This worker cannot be in the group {self.app.conf.id}: {error!r}.",
                         "Check the broker's log and its `group.*` settings, and the rights on that group.",
                     )
@@ -158,29 +146,25 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._next = {}
         await super().on_partitions_assigned(assigned, generation_id)
 
-    async def _fetch_records(
-        self,
-        consumer: aiokafka.AIOKafkaConsumer,
-        active_partitions: set[TP],
-        timeout: float | None = None,
-        max_records: int | None = None,
+    async def fetch(
+        self, consumer: aiokafka.AIOKafkaConsumer, partitions: set[TP], timeout: float | None, max_records: int | None
     ) -> Mapping[TP, list[Fetch]]:
         """What the partitions have ready, as partition -> one `Fetch`."""
         positions = self._next
-        sought = active_partitions & positions.keys()
-        if not sought:
+        positioned = partitions & positions.keys()
+        if not positioned:
             await asyncio.sleep(0.05)
             return {}
         self._asked = time.monotonic()
         fetched: Mapping[TP, list[Record]] = {}
         failure: Exception | None = None
         try:
-            fetched = await super()._fetch_records(consumer, sought, timeout, max_records)
+            fetched = await super().fetch(consumer, positioned, timeout, max_records)
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
             failure = error
         if positions is not self._next:
             # A rebalance or a seek came in between, and this belongs to what was before it. Partitions that were
-            # sought since then may have been read from there on: they are to be read from there again.
+            # positioned since then may have been read from there on: they are to be read from there again.
             for tp in fetched.keys() & self._next.keys():
                 consumer.seek(tp, self._next[tp])
             return {}
@@ -199,12 +183,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def seek_to(self, offsets: Mapping[TP, int]) -> None:
         """Go on reading from these offsets, in those of the partitions that are still assigned."""
         consumer = self._ensure_consumer()
-        sought = {tp: offsets[tp] for tp in consumer.assignment() & offsets.keys()}
-        for tp, offset in sought.items():
+        positioned = {tp: offsets[tp] for tp in consumer.assignment() & offsets.keys()}
+        for tp, offset in positioned.items():
             consumer.seek(tp, offset)
-            self.app.metrics.sought(self.partition(tp), offset)
-        self._next = {**self._next, **sought}
-        self._sought_at = time.time()
+            self.app.metrics.positioned(self.partition(tp), offset)
+        self._next = {**self._next, **positioned}
+        self._positioned_at = time.time()
         self._asked = time.monotonic()
 
     @property
@@ -213,7 +197,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return time.monotonic() - self._asked if self._next else 0.0
 
     async def readings(self) -> dict[Partition, Reading | None]:
-        """How each assigned partition is read; None for one that is not sought yet."""
+        """How each assigned partition is read; None for one that is not positioned yet."""
         found: dict[Partition, Reading | None] = {}
         if self._consumer is None:
             return found
@@ -221,9 +205,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         for tp in consumer.assignment():
             found[self.partition(tp)] = None
             if tp in self._next:
-                told = consumer.last_poll_timestamp(tp)
+                observed = consumer.last_poll_timestamp(tp)
                 found[self.partition(tp)] = Reading(
-                    await consumer.position(tp), consumer.highwater(tp), told / 1000 if told else self._sought_at
+                    await consumer.position(tp),
+                    consumer.highwater(tp),
+                    observed / 1000 if observed else self._positioned_at,
                 )
         return found
 
@@ -235,9 +221,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         for tp, offset in lost.items():
             if offset > beginnings[tp]:
                 self.app.end(
-                    LevainError(
+                    StateError(
                         f"Topic {tp.topic}, partition {tp.partition}, has landed up to offset {offset}, where Kafka "
-                        "has not come yet: the topic was deleted and made anew, or its log was cut.",
+                        "has not come yet: the topic was deleted and recreated, or its log was cut.",
                         "To land what it holds now, give the cluster another alias in LEVAIN_KAFKA_CLUSTER.",
                     )
                 )
@@ -246,7 +232,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         await self.seek_to(beginnings)
 
 
-class Consumer(driver.Consumer):
+class Consumer(GapTolerantConsumer):
     """Faust's consumer, in the main thread: passes fetches on, decides where reading starts."""
 
     app: LandingApp
@@ -287,19 +273,6 @@ class Consumer(driver.Consumer):
             self.app.end(error)
         self._read_offset.update(offsets)
         await self._thread.call_thread(self._thread.seek_to, offsets)
-
-    def _new_offset(self, tp: TP) -> int | None:
-        """The group offset to commit: past the last fetch that was acknowledged.
-
-        Fetches are acknowledged in order. Faust's own version looks for gaps between offsets, which are of no
-        meaning here, and stays at one for good.
-        """
-        acked, self._acked[tp] = self._acked[tp], []
-        self._acked_index[tp].clear()
-        return max(acked) + 1 if acked else None
-
-    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Nothing to remember: see `_new_offset`."""
 
 
 class Transport(driver.Transport):

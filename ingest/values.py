@@ -1,7 +1,7 @@
 """Values of DuckDB, exact in Python.
 
 Python has no infinite or far timestamp, no nanosecond and no interval of months, and DuckDB's client rounds or cuts
-such values without a word. So a column is read as `exact_type`, which has text in their place, and each value goes
+such values without an error. So a column is read as `exact_type`, which has text in their place, and each value goes
 through its column's `converter`. Both go into nested types.
 """
 
@@ -66,7 +66,7 @@ def converter(kind: DuckDBPyType, of_type: Mapping[str, Convert], key_text: Call
         case "map":
             of_key = converter(_part(kind, "key"), of_type, key_text)
             of_value = converter(_part(kind, "value"), of_type, key_text)
-            nested = _part(kind, "key").id in ("list", "array", "struct", "map")  # such a key is none of a dict's
+            nested = _part(kind, "key").id in ("list", "array", "struct", "map")  # such a key cannot be a dict's
 
             def convert(value: Any) -> Any:
                 pairs = zip(value["key"], value["value"], strict=True) if nested else value.items()

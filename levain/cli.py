@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ingest.errors import LevainError
+from ingest.errors import BadInput, LevainError
 from levain import interrupts
 
 if TYPE_CHECKING:
@@ -75,16 +75,16 @@ def demo(
     seed: Annotated[int, typer.Option(help="the same seed gives the same events")] = 1,
     faults: Annotated[str, typer.Option(help="none, all, or the name of one fault")] = "all",
 ) -> None:
-    """The whole way once; leaves nothing running."""
-    from levain.demo import run
+    """Run the pipeline end to end; leaves nothing running."""
+    from levain.local.demo import run
 
     run(_settings(), events=events, seed=seed, faults=faults)
 
 
 @app.command()
 def up() -> None:
-    """Start the stack, or mend it; waits for health."""
-    from levain.stack import Stack
+    """Start the stack, or repair it; waits for health."""
+    from levain.local.stack import Stack
 
     Stack(_settings()).up()
 
@@ -92,7 +92,7 @@ def up() -> None:
 @app.command()
 def down() -> None:
     """Stop the stack; exit code 1 if messages are lost."""
-    from levain.stack import Stack
+    from levain.local.stack import Stack
 
     if not Stack(_settings()).down():
         raise typer.Exit(1)
@@ -101,7 +101,7 @@ def down() -> None:
 @app.command()
 def init() -> None:
     """Topics and tables of every contract."""
-    from levain.stack import init as create
+    from levain.local.stack import init as create
 
     create(_settings())
 
@@ -114,18 +114,18 @@ def produce(
     faults: Annotated[str, typer.Option(help="none, all, or the name of one fault")] = "none",
     topic: Annotated[list[str] | None, typer.Option(help="only this topic; may be given again")] = None,
 ) -> None:
-    """Sample events, and the truth of what was sent."""
-    from ingest.samples import produce as send
+    """Sample events, and the expected outcome of each."""
+    from levain.samples import produce as send
     from levain.terminal import progress, say, warn
 
     settings = _settings()
     with progress("Sending sample events") as advance:
-        truth = send(settings, events, rate, seed, faults, topic, progress=lambda done: advance(done, "", events))
-    if truth.again:
-        warn(truth.again)
-    for name, sent in sorted(truth.topics.items()):
+        outcome = send(settings, events, rate, seed, faults, topic, progress=lambda done: advance(done, "", events))
+    if outcome.again:
+        warn(outcome.again)
+    for name, sent in sorted(outcome.topics.items()):
         say("sent", f"{sent.messages:,} to {name}")
-    say("truth", str(truth.file))
+    say("expected", str(outcome.file))
 
 
 @app.command()
@@ -135,7 +135,7 @@ def replay(
     rate: Annotated[float, typer.Option(help="events per second; 0: as fast as the broker takes them", min=0)] = 0,
 ) -> None:
     """The rows of a query over any file, as events."""
-    from ingest.replay import replay as send
+    from ingest.sources.replay import replay as send
     from levain.terminal import progress, say
 
     with progress("Sending rows") as advance:
@@ -175,7 +175,7 @@ def build(
     select: Annotated[str, typer.Option(help="dbt selection; empty: everything")] = "",
 ) -> None:
     """Bronze to Silver to Gold, with every test."""
-    from levain.warehouse import build as run
+    from levain.warehouse.dbt import build as run
 
     run(_settings(), target=target.value, full_refresh=full_refresh, audit=audit, select=select)
 
@@ -183,7 +183,7 @@ def build(
 @app.command()
 def show() -> None:
     """Row counts, verdicts, freshness."""
-    from levain.warehouse import show as run
+    from levain.warehouse.dbt import show as run
 
     run(_settings())
 
@@ -194,7 +194,7 @@ def query(
     format: Annotated[QueryFormat, typer.Option(help="how to print the rows")] = QueryFormat.table,
 ) -> None:
     """SQL on the built tables; reads only."""
-    from levain.query import query as run
+    from levain.read.query import query as run
 
     run(_settings(), sql, format=format.value)
 
@@ -204,7 +204,7 @@ def ledger(
     format: Annotated[LedgerFormat, typer.Option(help="how to print it")] = LedgerFormat.table,
 ) -> None:
     """Account for every message; exit code 1 if it fails."""
-    from levain.ledger import print_ledger
+    from levain.read.ledger import print_ledger
 
     if not print_ledger(_settings(), format=format.value):
         raise typer.Exit(1)
@@ -215,7 +215,7 @@ def maintain(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done, and list orphans")] = False,
 ) -> None:
     """Compact Bronze, expire snapshots, remove orphans."""
-    from levain.maintain import run
+    from levain.local.maintain import run
 
     run(_settings(), dry_run=dry_run)
 
@@ -226,7 +226,7 @@ def recover(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done")] = False,
 ) -> None:
     """Register the lake's tables after the catalog was lost."""
-    from levain.recover import run
+    from levain.local.recover import run
 
     run(_settings(), locations or (), dry_run=dry_run)
 
@@ -237,7 +237,7 @@ def docs(
     serve: Annotated[bool, typer.Option("--serve/--no-serve", help="serve the pages until Ctrl-C")] = True,
 ) -> None:
     """Docs with column lineage, served; works offline."""
-    from levain.warehouse import docs as run
+    from levain.warehouse.dbt import docs as run
 
     run(_settings(), port=port, serve=serve)
 
@@ -247,7 +247,7 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
 ) -> None:
     """Remove all state: lake, warehouse, logs."""
-    from levain.stack import clean as remove
+    from levain.local.stack import clean as remove
 
     remove(_settings(), yes=yes)
 
@@ -255,7 +255,7 @@ def clean(
 @app.command()
 def doctor() -> None:
     """Check the machine, and say what to do."""
-    from levain.doctor import run
+    from levain.local.doctor import run
 
     if not run(_settings()):
         raise typer.Exit(1)
@@ -264,7 +264,7 @@ def doctor() -> None:
 @app.command()
 def parity() -> None:
     """Build on both engines, compare value for value."""
-    from levain.parity import run
+    from levain.dev.parity import run
 
     if not run(_settings()):
         raise typer.Exit(1)
@@ -275,8 +275,8 @@ def generate(
     check: Annotated[bool, typer.Option("--check", help="write nothing; exit with 1 if a file is stale")] = False,
 ) -> None:
     """Write the dbt files that follow from contracts."""
-    from levain.codegen import generate as run
     from levain.terminal import say
+    from levain.warehouse.generate import generate as run
 
     written = run(check=check)
     for path in written:
@@ -340,7 +340,7 @@ def _check_surroundings() -> None:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise LevainError(
+            raise BadInput(
                 f"{what} is not text in {sys.getfilesystemencoding()}: {text!a}.",
                 "Write it in UTF-8, and use a locale with UTF-8: `LC_ALL=C.UTF-8`.",
             ) from error

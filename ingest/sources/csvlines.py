@@ -1,4 +1,4 @@
-"""CSV read so that one broken line costs that line only: rows, and the lines that are none with the reason.
+"""CSV read so that one broken line costs that line only: rows, and the malformed lines with the reason.
 
 RFC 4180, and what files have beside it: a byte order mark, LF or CRLF, `;`, tab or `|` for the comma, empty lines
 (skipped). Memory is bounded by the longest record (`LONGEST`), however large the file is.
@@ -68,7 +68,7 @@ class CsvLines:
         delimiter: what stands between two values.
 
     Raises:
-        NoHeader: there is none that names a known column, or a name is empty or stands twice.
+        NoHeader: there is none that names a known column, or a name is empty or is duplicated.
     """
 
     def __init__(self, file: IO[bytes], known: Collection[str]) -> None:

@@ -22,13 +22,13 @@ from typing import IO
 
 from ingest import kafka
 from ingest.contracts import Contract, load_contracts
-from ingest.errors import LevainError
+from ingest.errors import BadInput, LevainError, Unavailable
 from ingest.jsontext import json_object, json_timestamp
-from ingest.publish import RECEIVED_AT, Headers, Publisher
 from ingest.settings import Settings
 from ingest.sources import extracts
 from ingest.sources.csvlines import BadLine, CsvLines, NoHeader, Row
 from ingest.sources.memory import Memory, Stamp
+from ingest.sources.publish import RECEIVED_AT, Headers, Publisher
 from ingest.sources.service import Backoff
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ _STOP_EVERY = 1000
 _BAD_LINES_LOGGED = 10
 
 
-class Refused(LevainError):
+class Refused(BadInput):
     """A file that cannot be taken as it is; others can."""
 
 
@@ -95,7 +95,7 @@ class Drops:
         settings: where the folder is, how long a file settles, which broker.
 
     Raises:
-        LevainError: a contract is malformed.
+        ConfigurationError: a contract is malformed.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -112,7 +112,8 @@ class Drops:
         """Publish every whole file that is there; see `ingest.sources.service.Source`.
 
         Raises:
-            LevainError: the folder or Kafka cannot be reached, or some files could not be taken: the others were.
+            Unavailable: the folder or Kafka cannot be reached.
+            BadInput: some files could not be taken: the others were.
         """
         with self._alone():
             found = self._round(stop)
@@ -122,7 +123,7 @@ class Drops:
             failed = [*self._unseeable, *(refused for _, refused in self._refused.values())]
             if failed:
                 more = f" So could {len(failed) - 1} more, see above." if len(failed) > 1 else ""
-                raise LevainError(failed[0].message + more, failed[0].hint)
+                raise BadInput(failed[0].message + more, failed[0].hint)
 
     def watch(self, stop: threading.Event) -> None:
         """Publish files as they come, until `stop`; see `ingest.sources.service.Source`.
@@ -137,7 +138,7 @@ class Drops:
             while not stop.wait(delay):
                 try:
                     self._round(stop)
-                except LevainError as error:
+                except (BadInput, Unavailable) as error:
                     delay = max(backoff.failed(), self.settings.drops_settle_seconds)
                     log.warning("%s %s Trying again in %.0f s.", error.message, error.hint, delay)
                 else:
@@ -148,7 +149,8 @@ class Drops:
         """Publish what is whole; returns the files that may not be.
 
         Raises:
-            LevainError: the folder or Kafka cannot be reached, or a topic failed: the files of the others were taken.
+            Unavailable, BadInput: the folder or Kafka cannot be reached, or a topic failed: the files of the others
+                were taken.
         """
         memory = self._remembered()
         found = [drop for drop in self._found() if not memory.knows(drop.contract.topic, drop.name, drop.stamp)]
@@ -167,7 +169,7 @@ class Drops:
             if drops and not stop.is_set():
                 try:
                     settling += self._take_all(topic, drops, memory, stop)
-                except LevainError as error:
+                except (BadInput, Unavailable) as error:
                     failed[error.message] = error
         if failed:
             first, *others = failed.values()
@@ -180,7 +182,8 @@ class Drops:
         """Publish the files of a topic in their order; returns those that changed meanwhile.
 
         Raises:
-            LevainError: the topic does not exist, Kafka did not take all, or that it did cannot be noted.
+            Unavailable: the topic does not exist, Kafka did not take all, or that it did cannot be noted.
+            BadInput: a line is too large for Kafka.
         """
         changed = []
         with Publisher(self.settings, [topic]) as publisher:
@@ -203,7 +206,7 @@ class Drops:
         Raises:
             Refused: it is no extract, or cannot be read.
             Changed: it is not what it was when it was found.
-            LevainError: Kafka did not take all of it, or that it did cannot be noted.
+            Unavailable: Kafka did not take all of it, or that it did cannot be noted.
         """
         topic, day = drop.contract.topic, _date_of(drop)
         with _copied(drop, digest := extracts.digest(day), self.settings.run_dir) as copy:
@@ -219,7 +222,7 @@ class Drops:
             except NoHeader as error:
                 raise Refused(
                     f"{drop.place} was not taken: {error}.",
-                    f"Write it anew; its first line names columns of {topic}, such as {drop.contract.key}.",
+                    f"Write it again; its first line names columns of {topic}, such as {drop.contract.key}.",
                 ) from error
             rows = bad = 0
             encode = _encoder(drop, lines.columns, day, sha256)
@@ -251,7 +254,7 @@ class Drops:
         What there is no telling of whether it is one, such as a link that leads to itself, is said and left out.
 
         Raises:
-            LevainError: a folder cannot be made or read.
+            Unavailable: a folder cannot be made or read.
         """
         if self.settings.drops_dir is None:
             # A folder that was named has to be there: a disk that is not mounted must not look like an empty one.
@@ -259,7 +262,7 @@ class Drops:
                 for topic in self.topics:
                     (self.folder / topic).mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise LevainError(
+                raise Unavailable(
                     f"The drop folder {self.folder} cannot be made: {error.strerror}.",
                     "Free some disk space or give rights; LEVAIN_DROPS_DIR says where it is.",
                 ) from error
@@ -283,12 +286,12 @@ class Drops:
         """What is in a folder, without hidden names and editors' copies; what goes while it is read is left out.
 
         Raises:
-            LevainError: it cannot be read.
+            Unavailable: it cannot be read.
         """
         try:
             paths = sorted(folder.iterdir())
         except OSError as error:
-            raise LevainError(
+            raise Unavailable(
                 f"The drop folder {folder} cannot be read: {error.strerror}.",
                 "Make it or give rights to it; LEVAIN_DROPS_DIR says where it is.",
             ) from error
@@ -300,7 +303,7 @@ class Drops:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                unseeable = LevainError(
+                unseeable = BadInput(
                     f"{path} was not taken: {error.strerror}.", "Remove it, or give rights to what it leads to."
                 )
                 self._unseeable.append(unseeable)
@@ -317,7 +320,7 @@ class Drops:
         """What was published to the cluster as it is now.
 
         Raises:
-            LevainError: no embedded broker is running.
+            Unavailable: no embedded broker is running.
         """
         alias = kafka.cluster(self.settings).alias
         if self._memory is None or self._memory.cluster != alias:

@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from ingest.errors import LevainError
+from ingest.errors import Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Memory:
         """Note that a file is done; on disk when this returns.
 
         Raises:
-            LevainError: it cannot be written. The extract is known by its SHA-256 all the same, so that the next try
+            Unavailable: it cannot be written. The extract is known by its SHA-256 all the same, so that the next try
                 does not publish it again.
         """
         self._names.setdefault((topic, sha256), file)
@@ -89,7 +89,7 @@ class Memory:
                 os.fsync(out.fileno())
         except OSError as error:
             self._cut_short = True
-            raise LevainError(
+            raise Unavailable(
                 f"{topic}/{file} is published, but that cannot be noted in {self._path}: {error.strerror}.",
                 "Free some disk space or give rights; a restart before that publishes it again, as duplicates.",
             ) from error

@@ -34,7 +34,7 @@ from tenacity import (
 )
 from yarl import URL
 
-from ingest.errors import LevainError
+from ingest.errors import ConfigurationError, Unavailable
 from ingest.jsontext import utc
 from ingest.settings import Settings
 
@@ -98,7 +98,7 @@ _MOST_BYTES = 4 * 1024 * 1024
 _UNITS = {"temperature_unit": "celsius", "wind_speed_unit": "kmh", "precipitation_unit": "mm"}
 
 
-class TryLater(LevainError):
+class TryLater(Unavailable):
     """The API wants to be left alone for longer than a request waits: `seconds`."""
 
     def __init__(self, message: str, hint: str, seconds: float) -> None:
@@ -129,7 +129,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Unusable:
-    """What stands in an answer for a value that is none, such as the text `-nan`."""
+    """What stands in an answer for a value that is not valid, such as the text `-nan`."""
 
     text: str
 
@@ -156,7 +156,7 @@ class OpenMeteo:
         address: its URL as it can be shown.
 
     Raises:
-        LevainError: the address is none of HTTP.
+        ConfigurationError: the address is not an HTTP URL.
     """
 
     def __init__(self, settings: Settings, stop: threading.Event) -> None:
@@ -167,7 +167,7 @@ class OpenMeteo:
         except ValueError:
             usable = False
         if not usable:  # not shown: where it is malformed, so may be what hides the password in it
-            raise LevainError(
+            raise ConfigurationError(
                 "LEVAIN_WEATHER_URL is no address of a weather API.", "Give it as http://host or https://host."
             )
         self.address = _shown_url(url)
@@ -185,12 +185,12 @@ class OpenMeteo:
             reraise=True,
         )
 
-    def now(self, places: Sequence[Place]) -> list[Reading | LevainError]:
+    def now(self, places: Sequence[Place]) -> list[Reading | Unavailable]:
         """The weather at each place, in their order; at most `MOST_PLACES`. An error stands for a place without one.
 
         Raises:
             TryLater: the API asks for a long pause.
-            LevainError: it does not answer, refuses the request, or answers in another format.
+            Unavailable: it does not answer, refuses the request, or answers in another format.
         """
         query = {
             "latitude": ",".join(str(place.latitude) for place in places),
@@ -203,7 +203,7 @@ class OpenMeteo:
         try:
             answer = self._tries(self._ask, query)
         except _Again as error:
-            raise LevainError(
+            raise Unavailable(
                 f"The weather API at {self.address} fails: {error}.",
                 "It is asked again with the next poll; LEVAIN_WEATHER_URL says where it is.",
             ) from error
@@ -253,8 +253,8 @@ class OpenMeteo:
         try:
             where = _shown_url(self._url.join(URL(location)))[:200]
         except ValueError:
-            where = "an address that is none"
-        raise LevainError(
+            where = "something that is not a URL"
+        raise Unavailable(
             f"The weather API at {self.address} redirects to {where}.",
             "Set LEVAIN_WEATHER_URL to the address that it has now.",
         )
@@ -272,12 +272,12 @@ class OpenMeteo:
                     seconds,
                 )
             raise _Again(reason, seconds)
-        raise LevainError(
+        raise Unavailable(
             f"The weather API at {self.address} refuses the request: {reason}.",
             "Check the stores' coordinates, LEVAIN_WEATHER_URL and LEVAIN_WEATHER_API_KEY.",
         )
 
-    def _reading(self, number: int, entry: Any) -> Reading | LevainError:
+    def _reading(self, number: int, entry: Any) -> Reading | Unavailable:
         try:
             if isinstance(entry, _Unusable):
                 self._malformed(f"place {number + 1} {entry}")
@@ -297,7 +297,7 @@ class OpenMeteo:
                 values[field] = current[name]
             values["condition"] = condition(values["condition"])
             return Reading(self._time(number, entry, current.get("time")), values)
-        except LevainError as error:
+        except Unavailable as error:
             return error
 
     def _time(self, number: int, entry: Mapping[str, Any], text: Any) -> datetime:
@@ -308,7 +308,7 @@ class OpenMeteo:
             self._malformed(f"the time of place {number + 1} is {text!r}, offset {offset!r}", error)
 
     def _malformed(self, what: str, cause: Exception | None = None) -> Never:
-        raise LevainError(
+        raise Unavailable(
             f"The weather API at {self.address} does not answer in Open-Meteo's format: {what}.",
             "Check that LEVAIN_WEATHER_URL is the address of such an API, without a path.",
         ) from cause
@@ -416,7 +416,7 @@ def _marked(word: str) -> str:
 
 
 def _read_part(text: str) -> Any:
-    """The object of a place; `_Unusable` where it is none, and within it for each value that is none."""
+    """The object of a place; `_Unusable` where it is not valid, and within it for each value that is not."""
     try:
         read = json.loads(text, parse_float=_number, parse_int=_number, object_pairs_hook=_object)
     except (ValueError, RecursionError):

@@ -42,7 +42,7 @@ class Backoff:
         return min(doubled, LONGEST_WAIT) * random.uniform(0.5, 1)  # noqa: S311 - no secret
 
     def worked(self) -> None:
-        """Begin anew with the next failure."""
+        """Begin again with the next failure."""
         self._failures = 0
 
 

@@ -15,13 +15,13 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from ingest.contracts import Contract, contract_for
-from ingest.errors import LevainError
+from ingest.errors import BadInput, Unavailable
 from ingest.jsontext import json_object, json_timestamp
-from ingest.publish import RECEIVED_AT, Publisher
 from ingest.settings import Settings
 from ingest.sources import extracts
 from ingest.sources.csvlines import CsvLines, NoHeader, Row
 from ingest.sources.openmeteo import MOST_PLACES, OpenMeteo, Place, Reading, TryLater
+from ingest.sources.publish import RECEIVED_AT, Publisher
 from ingest.sources.service import Backoff
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Weather:
         settings: the API, the stores, how often, which broker.
 
     Raises:
-        LevainError: the contract of `weather-data` is malformed.
+        ConfigurationError: the contract of `weather-data` is malformed.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -74,7 +74,7 @@ class Weather:
             self._publish()
         if failed:
             more = f" So were {len(failed) - 1} more, see above." if len(failed) > 1 else ""
-            raise LevainError(failed[0].message + more, failed[0].hint)
+            raise Unavailable(failed[0].message + more, failed[0].hint)
 
     def watch(self, stop: threading.Event) -> None:
         """Poll until `stop`; see `ingest.sources.service.Source`.
@@ -90,7 +90,7 @@ class Weather:
                 began = time.monotonic()
                 try:
                     self._poll(api, stop)
-                except LevainError as error:
+                except (BadInput, Unavailable) as error:
                     delay = max(error.seconds if isinstance(error, TryLater) else 0.0, api_backoff.failed())
                     log.warning("%s %s Asking again in %.0f s.", error.message, error.hint, delay)
                     poll_at = time.monotonic() + delay
@@ -100,7 +100,7 @@ class Weather:
             if self._waiting and time.monotonic() >= publish_at:
                 try:
                     self._publish()
-                except LevainError as error:
+                except Unavailable as error:
                     delay = kafka_backoff.failed()
                     log.warning(
                         "%s %s %d observations wait; trying again in %.0f s.",
@@ -111,27 +111,28 @@ class Weather:
                     kafka_backoff.worked()
         try:
             self._publish()
-        except LevainError as error:
+        except Unavailable as error:
             log.warning(
-                "%s %d observations were not published: the next start asks anew, for what the API still has.",
+                "%s %d observations were not published: the next start asks again, for what the API still has.",
                 *(error.message, len(self._waiting)),
             )
 
-    def _poll(self, api: OpenMeteo, stop: threading.Event) -> list[LevainError]:
+    def _poll(self, api: OpenMeteo, stop: threading.Event) -> list[Unavailable]:
         """Put new observations with those that wait; returns what went wrong with single stores.
 
         Raises:
-            LevainError: the stores are not known, or the API failed for some, after the others were asked for.
+            BadInput: the file of the stores cannot be used.
+            Unavailable: there is none, or the API failed for some stores, after the others were asked for.
             TryLater: the API failed and asks for a long pause.
         """
         places = stores(self.settings)
         names, failed, new = list(places), [], 0
-        refused: LevainError | None = None
+        refused: Unavailable | None = None
         for first in range(0, len(names), MOST_PLACES):
             some = names[first : first + MOST_PLACES]
             try:
                 readings = api.now([places[name] for name in some])
-            except LevainError as error:
+            except Unavailable as error:
                 log.warning("Stores %s to %s have no weather: %s", some[0], some[-1], error.message)
                 refused = error
                 if stop.is_set() or isinstance(error, TryLater):
@@ -139,8 +140,8 @@ class Weather:
                 continue
             received = datetime.now(UTC)
             for store_id, reading in zip(some, readings, strict=True):
-                if isinstance(reading, LevainError):
-                    failed.append(LevainError(f"Store {store_id}: {reading.message}", reading.hint))
+                if isinstance(reading, Unavailable):
+                    failed.append(Unavailable(f"Store {store_id}: {reading.message}", reading.hint))
                     log.warning("%s", failed[-1].message)
                 elif self._latest.get(store_id) != reading.observed:
                     if str(reading.values["condition"]).startswith("wmo_"):
@@ -181,7 +182,8 @@ def stores(settings: Settings) -> Mapping[str, Place]:
     """Store -> its place: from the CSV file of `LEVAIN_WEATHER_STORES`, else from the newest extract of the stores.
 
     Raises:
-        LevainError: there is no such file, it cannot be read, or a line of it has no coordinates.
+        Unavailable: there is no such file, or it cannot be read.
+        BadInput: it holds no store with coordinates.
     """
     path = settings.weather_stores.expanduser() if settings.weather_stores else _newest_extract(settings)
     found: dict[str, Place] = {}
@@ -200,11 +202,11 @@ def stores(settings: Settings) -> Mapping[str, Place]:
                 else:
                     found[values["store_id"]] = place
     except OSError as error:
-        raise LevainError(f"The stores cannot be read from {path}: {error.strerror}.", _HINT) from error
+        raise Unavailable(f"The stores cannot be read from {path}: {error.strerror}.", _HINT) from error
     except NoHeader as error:
-        raise LevainError(f"The stores cannot be read from {path}: {error}.", _HINT) from error
+        raise BadInput(f"The stores cannot be read from {path}: {error}.", _HINT) from error
     if not found:
-        raise LevainError(f"{path} holds no store with coordinates.", _HINT)
+        raise BadInput(f"{path} holds no store with coordinates.", _HINT)
     return found
 
 
@@ -213,7 +215,7 @@ def _newest_extract(settings: Settings) -> Path:
     try:
         paths = list(folder.iterdir()) if folder.is_dir() else []
     except OSError as error:
-        raise LevainError(f"The stores cannot be read from {folder}: {error.strerror}.", _HINT) from error
+        raise Unavailable(f"The stores cannot be read from {folder}: {error.strerror}.", _HINT) from error
     dated = [
         (day, path.name, path)
         for path in paths
@@ -223,7 +225,7 @@ def _newest_extract(settings: Settings) -> Path:
         and _whole(path, settings.drops_settle_seconds)
     ]
     if not dated:
-        raise LevainError(f"Whose weather to ask for is not known: there is no whole extract in {folder}.", _HINT)
+        raise Unavailable(f"Whose weather to ask for is not known: there is no whole extract in {folder}.", _HINT)
     return max(dated)[2]
 
 

@@ -16,7 +16,7 @@
     failures    node, kind, name, status, build            what failed or was skipped, and has not passed since
     code        build, code, relations                     builds after which every table stood for all of Bronze and
                 every test had passed: the checksum of the project that built them, and what they are (JSON). Only
-                `levain build` notes them; it decides by them what its next build can leave out (levain/changes.py)
+                `levain build` notes them; it decides by them what its next build can leave out (levain/warehouse/changes.py)
 #}
 
 {% macro meta_table(name) %}

@@ -11,6 +11,8 @@ from kafka_broker import Broker
 
 from ingest.settings import Settings
 
+pytest.register_assert_rewrite("batches", "workers")
+
 LONGEST_FIRST = (
     "test_two_engines.py",
     "test_order.py",

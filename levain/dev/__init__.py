@@ -1,0 +1,1 @@
+"""For those who change the models: `parity` compares the engines, `portability` keeps engine-specific SQL out."""

@@ -1,0 +1,80 @@
+"""What the transport does between Kafka and the agents, where a running worker cannot be made to do it at will."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from batches import Message
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from ingest.kafka import Cluster
+from ingest.transport import ConsumerThread
+
+KEPT, GONE = TP("sales-events", 0), TP("sales-events", 1)
+
+
+def test_a_fetch_that_spans_a_rebalance_swallows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It began before the rebalance, and took what was read after the partition was positioned again."""
+    thread = object.__new__(ConsumerThread)
+    thread._next = {KEPT: 10, GONE: 5}
+
+    async def rebalanced_meanwhile(*_: Any) -> dict[TP, list[Message]]:
+        thread._next = {KEPT: 20}
+        return {KEPT: [Message(20), Message(21)], GONE: [Message(5)]}
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", rebalanced_meanwhile)
+    sought: list[tuple[TP, int]] = []
+    consumer: Any = SimpleNamespace(seek=lambda tp, offset: sought.append((tp, offset)))
+    assert asyncio.run(thread._fetch_records(consumer, {KEPT, GONE})) == {}
+    assert sought == [(KEPT, 20)]
+    assert thread._next == {KEPT: 20}
+
+
+def test_an_assignment_forgets_what_was_positioned_for_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = object.__new__(ConsumerThread)
+    thread._next = {KEPT: 10}
+    told: list[set[TP]] = []
+
+    async def tell(_: Any, assigned: set[TP], generation_id: int) -> None:
+        assert thread._next == {}, "before anybody may read"
+        told.append(assigned)
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "on_partitions_assigned", tell)
+    asyncio.run(thread.on_partitions_assigned({KEPT}, 1))
+    assert told == [{KEPT}]
+
+
+def test_a_fetch_that_spans_a_seek_swallows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It began before, and its records follow what was read then, not what was positioned since."""
+    sought: list[tuple[TP, int]] = []
+    consumer: Any = SimpleNamespace(assignment=lambda: {KEPT}, seek=lambda tp, offset: sought.append((tp, offset)))
+    metrics = SimpleNamespace(positioned=lambda *_: None, fetched=lambda *_: None)
+    thread = object.__new__(ConsumerThread)
+    monkeypatch.setattr(ConsumerThread, "_ensure_consumer", lambda _: consumer)
+    monkeypatch.setattr(
+        ConsumerThread, "app", SimpleNamespace(cluster=Cluster("", "test"), metrics=metrics), raising=False
+    )
+    thread._next = {KEPT: 10}
+    began = time.time()
+
+    async def positioned_meanwhile(*_: Any) -> dict[TP, list[Message]]:
+        await thread.seek_to({KEPT: 4, GONE: 5})
+        return {KEPT: [Message(10), Message(11)]}
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", positioned_meanwhile)
+    assert asyncio.run(thread._fetch_records(consumer, {KEPT})) == {}
+    assert sought == [(KEPT, 4), (KEPT, 4)]
+    assert thread._next == {KEPT: 4}
+
+    async def position(_: TP) -> int:
+        return 4
+
+    consumer.position, consumer.highwater, consumer.last_poll_timestamp = position, lambda _: None, lambda _: None
+    thread._consumer = consumer
+    reading = asyncio.run(thread.readings())["test", KEPT.topic, KEPT.partition]
+    assert reading is not None and began <= reading.observed_at <= time.time(), "silence counts from the seek on"

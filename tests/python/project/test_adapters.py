@@ -1,0 +1,208 @@
+"""The macros under dbt's own: merge, contracts, relations and snapshots, run by dbt on both engines."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from dbt.cli.main import dbtRunner, dbtRunnerResult
+from lake import connect
+
+from ingest.settings import PROJECT_ROOT, Settings
+from levain.dev.parity import spark_session
+from levain.warehouse.duckdb_plugin import release
+
+# pyspark leaves its sockets to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+SPARK_JARS = os.environ.get("LEVAIN_SPARK_JARS", str(PROJECT_ROOT / ".cache" / "spark-jars"))
+ENGINES = ("duckdb", "spark")
+
+MODELS = {
+    "items.sql": """
+        {{ config(
+            materialized='incremental', incremental_strategy='merge', unique_key=['shop', 'item'],
+            incremental_predicates=[
+                "DBT_INTERNAL_DEST.day >= (select min(day) from silver.floor)",
+                "DBT_INTERNAL_DEST.day < date '2030-01-01'"
+            ],
+        ) }}
+        select
+            {{ timestamp_literal('2025-01-01 00:00:00') }} as seen_at, date '2025-01-01' as day,
+            shop, item, cast(price as decimal(8, 2)) as price, note, cast(build as bigint) as _build
+        from (values {{ var('items') }}) as t (shop, item, price, note, build)
+    """,
+    "floor.sql": "{{ config(materialized='table') }} select date '2020-01-01' as day",
+    "shapes.sql": """
+        {{ config(materialized=var('shape'), unique_key='id', incremental_strategy='merge') }}
+        select 1 as id, cast(1 as bigint) as _build
+    """,
+    "types.sql": """
+        {{ config(materialized='table') }}
+        select
+            cast('x' as {{ dbt.type_string() }}) as s, cast(1 as bigint) as b, cast(1 as int) as i,
+            cast(1.5 as double) as f, true as t, date '2025-01-01' as d, cast(1.25 as decimal(12, 2)) as n,
+            {{ timestamp_literal('2025-01-01 00:00:00') }} as m
+    """,
+    "types.yml": """
+        models:
+          - name: types
+            config: {contract: {enforced: true}}
+            columns:
+              - {name: s, data_type: string}
+              - {name: b, data_type: bigint}
+              - {name: i, data_type: int}
+              - {name: f, data_type: double}
+              - {name: t, data_type: boolean}
+              - {name: d, data_type: date}
+              - {name: n, data_type: "decimal(12,2)"}
+              - {name: m, data_type: timestamptz}
+    """,
+}
+
+SNAPSHOT = """
+    {% snapshot clients %}
+    {{ config(unique_key='id', strategy='timestamp', updated_at='effective_from', schema='snapshots') }}
+    select id, name, {{ timestamp_literal('XX') | replace("'XX+00:00'", 'moment') }} as effective_from
+    from (values {{ var('clients') }}) as t (id, name, moment)
+    {% endsnapshot %}
+"""
+
+
+class Project:
+    """A scratch dbt project over this project's macros and profile."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.home.mkdir()
+        for name in ("models", "snapshots"):
+            (folder / name).mkdir()
+        (folder / "dbt_project.yml").write_text(f"""
+name: levain
+config-version: 2
+profile: levain
+macro-paths: ['{PROJECT_ROOT / "macros"}']
+models:
+  +schema: silver
+  +file_format: "{{{{ 'iceberg' if target.type == 'spark' else none }}}}"
+snapshots:
+  +file_format: "{{{{ 'iceberg' if target.type == 'spark' else none }}}}"
+""")
+        for name, text in MODELS.items():
+            (folder / "models" / name).write_text(text)
+        (folder / "snapshots" / "clients.sql").write_text(SNAPSHOT)
+
+    def dbt(self, engine: str, *arguments: str, **values: str) -> dbtRunnerResult:
+        values = {
+            "items": "('a', 'b', 1, 'c', 1)",
+            "shape": "view",
+            "clients": "(1, 'a', '2025-01-01')",
+        } | values
+        options = {
+            "--project-dir": self.folder,
+            "--profiles-dir": PROJECT_ROOT / "profiles",
+            "--target": engine,
+            "--target-path": self.folder / f"target-{engine}",
+            "--log-path": self.folder / "logs",
+            "--vars": json.dumps(values),
+        }
+        with patch.dict(os.environ, LEVAIN_HOME=str(self.home), LEVAIN_SPARK_JARS=SPARK_JARS):
+            flags = [str(part) for option in options.items() for part in option]
+            return dbtRunner().invoke(["--quiet", *arguments, *flags])
+
+    def rows(self, engine: str, table: str) -> list[tuple[Any, ...]]:
+        query = f"select * from {table}"
+        if engine == "duckdb":
+            release()
+            with connect(self.home / "levain.duckdb") as connection:
+                rows = connection.sql(query).to_arrow_table().to_pylist()
+        else:
+            rows = spark_session(Settings(home=self.home)).sql(query).toArrow().to_pylist()
+        return sorted((tuple(row.values()) for row in rows), key=lambda row: [str(value) for value in row[:4]])
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    project = Project(tmp_path_factory.mktemp("adapters"))
+    yield project
+    spark_session(Settings(home=project.home)).stop()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_merge_touches_what_changed_and_nothing_else(project: Project, engine: str) -> None:
+    written_whole = [
+        ("a", "kept", 1.5, "x", 1),
+        ("a", "changed", 2, "x", 1),
+        ("a", "gone", 3, "x", 1),
+        ("b", "kept", 4, None, 1),
+        ("b", "nulled", 5, "x", 1),
+        ("b", "old", 6, "x", 1),
+    ]
+    changes = [
+        ("a", "kept", 1.5, "x", 2),
+        ("a", "changed", 2.01, "x", 2),
+        ("a", "gone", 3, "x", None),
+        ("b", "kept", 4, None, 2),
+        ("b", "nulled", 5, None, 2),
+        ("c", "new", 7, "x", 2),
+        ("c", "gone before it came", 7, "x", None),
+    ]
+    nothing_new = [("a", "changed", 2.01, "x", 3), ("c", "new", 7, "x", 3)]
+    for rows in (written_whole, changes, nothing_new):
+        items = ", ".join(f"({', '.join('null' if value is None else repr(value) for value in row)})" for row in rows)
+        result = project.dbt(engine, "run", "--select", "floor", "items", items=items)
+        assert result.success, result.result and [one.message for one in result.result]
+    found = {
+        (shop, item): (str(price), note, build)
+        for _, _, shop, item, price, note, build in project.rows(engine, "silver.items")
+    }
+    assert found == {
+        ("a", "kept"): ("1.50", "x", 1),
+        ("a", "changed"): ("2.01", "x", 2),
+        ("b", "kept"): ("4.00", None, 1),
+        ("b", "nulled"): ("5.00", None, 2),
+        ("b", "old"): ("6.00", "x", 1),
+        ("c", "new"): ("7.00", "x", 2),
+    }
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_model_can_change_its_materialization(project: Project, engine: str) -> None:
+    for shape in ("view", "table", "view", "incremental", "incremental", "view"):
+        result = project.dbt(engine, "run", "--select", "shapes", shape=shape)
+        assert result.success, (shape, result.result and [one.message for one in result.result])
+        assert project.rows(engine, "silver.shapes") == [(1, 1)]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_one_contract_serves_both_engines(project: Project, engine: str) -> None:
+    yaml = project.folder / "models" / "types.yml"
+    result = project.dbt(engine, "run", "--select", "types")
+    assert result.success, result.result and [one.message for one in result.result]
+    assert len(project.rows(engine, "silver.types")) == 1
+    text = yaml.read_text()
+    try:
+        yaml.write_text(text.replace("data_type: timestamptz", "data_type: date"))
+        broken = project.dbt(engine, "run", "--select", "types")
+        assert not broken.success and "contract" in str([one.message for one in broken.result])
+    finally:
+        yaml.write_text(text)
+
+
+def test_snapshots_are_equal(project: Project) -> None:
+    for engine in ENGINES:
+        for clients in (
+            "(1, 'Ann', '2025-01-01 00:00:00'), (2, 'Bob', '2025-01-01 10:00:00.5')",
+            "(1, 'Ann', '2025-01-01 00:00:00'), (2, 'Bobby', '2025-02-01 00:00:00')",
+        ):
+            result = project.dbt(engine, "snapshot", clients=clients)
+            assert result.success, result.result and [one.message for one in result.result]
+    duck, spark = (project.rows(engine, "snapshots.clients") for engine in ENGINES)
+    assert len(duck) == 3
+    assert duck == spark

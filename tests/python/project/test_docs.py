@@ -1,0 +1,85 @@
+"""What is written about the project: links lead somewhere, and what is named exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import typer
+import yaml
+
+from ingest.settings import PROJECT_ROOT, Settings
+from levain.cli import app
+from levain.warehouse.dbt import LINEAGE_FIRST
+
+README = PROJECT_ROOT / "README.md"
+PAGES = sorted([*PROJECT_ROOT.glob("*.md"), *PROJECT_ROOT.glob("docs/**/*.md")])
+MODELS = {path.stem for path in PROJECT_ROOT.glob("models/**/*.sql")}
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT_ROOT)))
+def test_links_lead_to_what_is_there(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    for link in links:
+        if "://" in link:
+            continue
+        path, _, anchor = unquote(link).partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_first_page_of_the_dbt_docs_names_models_that_exist() -> None:
+    text = (PROJECT_ROOT / "models" / "overview.md").read_text(encoding="utf-8")
+    named = re.findall(r"\[([a-z_.]+)\]\(#!/(?:model|source)/(?:model\.levain|source\.levain)\.([a-z_.]+)\)", text)
+    assert len(named) > 10 and all(name == target for name, target in named)
+    assert {name for name, _ in named if "." not in name} <= MODELS
+    assert LINEAGE_FIRST.removeprefix("model.levain.") in MODELS
+
+
+def test_exposures_are_what_the_commands_read() -> None:
+    exposures = yaml.safe_load((PROJECT_ROOT / "models" / "_exposures.yml").read_text(encoding="utf-8"))["exposures"]
+    said = {(each["label"], ref[5:-2]) for each in exposures for ref in each["depends_on"]}
+    read = re.compile(r'rows_of\(\s*\w+,\s*"(?:gold|quality)",\s*"(\w+)"|verdict_(counts)\(connection')
+    found = set()
+    for command, module in (("demo", "local/demo"), ("show", "warehouse/dbt"), ("ledger", "read/ledger")):
+        for table, counts in read.findall((PROJECT_ROOT / "levain" / f"{module}.py").read_text(encoding="utf-8")):
+            found.add((f"levain {command}", "quality_messages" if counts else table))
+    assert said == found
+
+
+def test_the_image_has_the_uv_of_the_makefile() -> None:
+    makefile, dockerfile = ((PROJECT_ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", "Dockerfile"))
+    (version,) = re.findall(r"^UV_VERSION := (\S+)$", makefile, re.MULTILINE)
+    assert re.findall(r"^ARG UV_VERSION=(\S+)$", dockerfile, re.MULTILINE) == [version]
+
+
+def test_the_commands_and_options_of_the_readme_are_those_of_the_command_line() -> None:
+    commands = vars(typer.main.get_command(app))["commands"]
+    rows = re.findall(
+        r"^\| (?:`make[^|]*)?\| `([^|]*)`(?:\(.*?\))? \| (.*) \|$", README.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    documented = {}
+    for names, text in rows:
+        for name in names.split("`, `"):
+            documented[name.split()[0]] = set(re.findall(r"--[a-z-]+", text))
+    assert documented.keys() == commands.keys()
+    for name, options in documented.items():
+        if not hasattr(commands[name], "commands"):
+            known = {option for each in commands[name].params for option in (*each.opts, *each.secondary_opts)}
+            assert options <= known, name
+
+
+def test_the_variables_of_the_readme_are_the_settings() -> None:
+    documented = set(re.findall(r"`(LEVAIN_[A-Z0-9_]+)`", README.read_text(encoding="utf-8")))
+    settings = {f"LEVAIN_{name.upper()}" for name in Settings.model_fields}
+    assert settings - documented == set()
+    assert documented - settings <= {"LEVAIN_SPARK_JARS", "LEVAIN_SPARK_MASTER"}

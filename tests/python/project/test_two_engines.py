@@ -1,0 +1,99 @@
+"""Two engines, one answer: the whole project over one log with every fault, built in two steps on each engine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import edge_messages
+import pytest
+from clocks import clock
+from lake import WITHOUT_TESTS, Lake
+from random_logs import Log, a_log
+
+from ingest.catalog import open_catalog, watermarks
+from ingest.errors import LevainError
+from ingest.lake import path_of
+from ingest.settings import PROJECT_ROOT
+from levain.dev.parity import SCHEMAS, compare
+from levain.local.recover import run as recover
+from levain.warehouse.dbt import run_dbt
+from levain.warehouse.spark import prepare
+
+# pyspark leaves its sockets to the garbage collector.
+pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark.timeout(2400)]
+
+SPARK_JARS = os.environ.get("LEVAIN_SPARK_JARS", str(PROJECT_ROOT / ".cache" / "spark-jars"))
+
+
+def lands(lake: Lake, log: Log, part: int, parts: int) -> None:
+    """Land one of so many equal parts of every partition's log."""
+    for (topic, partition), records in log.items():
+        size = len(records)
+        lake.land(topic, partition, records[size * part // parts : size * (part + 1) // parts])
+
+
+def assert_equal(lake: Lake, build: bool = False) -> None:
+    comparisons = compare(lake.settings, build)
+    assert {each.relation: each.remarks for each in comparisons if not each.equal} == {}
+    assert {each.relation.split(".")[0] for each in comparisons} == set(SCHEMAS)
+    rows = {each.relation: each.rows[0] or 0 for each in comparisons}
+    judged = sum(count for relation, count in rows.items() if relation.endswith("__verdicts"))
+    assert judged == sum(landed for table in lake.tables.values() for landed in watermarks(table.refresh()).values())
+    for relation in ("gold.fct_sales", "gold.dim_product", "silver.ventes_clean", "quality.quality_rejects"):
+        assert rows[relation] > 0
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    monkeypatch.setenv("LEVAIN_SPARK_JARS", SPARK_JARS)
+    monkeypatch.setenv("LEVAIN_HOME", str(tmp_path))
+    prepare()
+    return Lake(tmp_path)
+
+
+def test_both_engines_build_the_same_rows(lake: Lake) -> None:
+    """A first build and two incremental ones on each engine, then every table compared.
+
+    The first part lands while the clock is ten minutes fast: Iceberg in Java refuses times that run backwards.
+    """
+    log = a_log(seed=5, events=600)
+    places = edge_messages.append(log)
+    for part in range(3):
+        with clock(ahead=0 if part else 600):
+            lands(lake, log, part, 3)
+        for engine in ("duckdb", "spark"):
+            run_dbt(lake.settings, ["build", "--target", engine, *WITHOUT_TESTS], "")
+    assert_equal(lake)
+    # Bronze loses messages that were judged: neither engine refreshes what they are in.
+    lake.tables["sales-events"].refresh().delete("partition = 0 and offset < 4")
+    for engine in ("duckdb", "spark"):
+        with pytest.raises(LevainError, match=r"would lose .* 4 messages of sales-events, partition 0"):
+            run_dbt(lake.settings, ["build", "--target", engine, "--full-refresh", *WITHOUT_TESTS], "")
+    assert_equal(lake)
+    verdicts = "select kafka_cluster, topic, partition, kafka_offset, verdict, failed_rules from silver.int_messages"
+    assert edge_messages.wrong(places, lake.read(verdicts)) == {}
+
+    # The catalog is lost: the lake gives back Bronze and what Spark has written, each table at its newest version.
+    before = registered(lake)
+    lake.settings.catalog_file.unlink()
+    recover(lake.settings, dry_run=False)
+    after = registered(lake)
+    assert before.items() <= after.items() and {name.split(".")[0] for name in before} >= {"bronze", "silver", "meta"}
+
+
+def registered(lake: Lake) -> dict[str, str]:
+    """Every table that holds something, with the path of its newest metadata file."""
+    catalog = open_catalog(lake.settings)
+    names = [name for space in catalog.list_namespaces() for name in catalog.list_tables(space)]
+    tables = [(name, catalog.load_table(name)) for name in names]
+    return {".".join(name): path_of(table.metadata_location) for name, table in tables if table.metadata.snapshots}
+
+
+@pytest.mark.full
+def test_parity_after_every_build(lake: Lake) -> None:
+    """`levain parity` after each of three builds, with all dbt tests run on both engines."""
+    log = a_log(seed=6, events=900)
+    for part in range(3):
+        lands(lake, log, part, 3)
+        assert_equal(lake, build=True)

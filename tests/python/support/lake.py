@@ -1,0 +1,141 @@
+"""A lake for tests: messages landed straight into Bronze by the lander, dbt run in this process, tables read back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from dbt.cli.main import dbtRunner
+from dbt.contracts.graph.manifest import Manifest
+
+from ingest.catalog import ensure_table, open_catalog, watermarks
+from ingest.contracts import load_contracts
+from ingest.lander import Fetch, land
+from ingest.settings import PROJECT_ROOT, Settings
+from levain.warehouse import changes
+from levain.warehouse.bronze import load_extensions
+from levain.warehouse.duckdb_plugin import release
+
+SCHEMAS = ("silver", "gold", "quality", "snapshots")
+WITHOUT_TESTS = ("--exclude-resource-type", "test", "--exclude-resource-type", "unit_test")
+CLUSTER = "test"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A Kafka record, as the lander reads it; timestamp in ms."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]] = field(default_factory=list)
+
+
+def connect(path: Path, *, read_only: bool = True) -> duckdb.DuckDBPyConnection:
+    """The built tables, with the Iceberg reader that views of Bronze need: never one from the developer's own HOME."""
+    connection = duckdb.connect(
+        str(path),
+        read_only=read_only,
+        config={"autoload_known_extensions": False, "autoinstall_known_extensions": False},
+    )
+    load_extensions(connection)
+    connection.execute("set timezone = 'UTC'")
+    return connection
+
+
+class Lake:
+    """A home of its own, with Bronze tables for every contract."""
+
+    _manifest: Manifest | None = None  # parsed once for all lakes
+
+    def __init__(self, home: Path) -> None:
+        self.settings = Settings(home=home)
+        self.catalog = open_catalog(self.settings)
+        self.tables = {topic: ensure_table(self.catalog, c) for topic, c in load_contracts().items()}
+
+    def land(self, topic: str, partition: int, records: Sequence[Record]) -> None:
+        """Land records of one partition in one commit."""
+        if records:
+            land(self.tables[topic], [Fetch.of((CLUSTER, topic, partition), records)])
+
+    def send(
+        self, topic: str, values: Iterable[bytes | None], partition: int = 0, timestamp: int = 0, **headers: str
+    ) -> None:
+        """Land values as the next messages of a partition; `received_at="..."` sets that header."""
+        start = watermarks(self.tables[topic]).get((CLUSTER, topic, partition), 0)
+        sent: list[tuple[str, bytes | None]] = [
+            (name.replace("_", "-"), text.encode()) for name, text in headers.items()
+        ]
+        self.land(
+            topic, partition, [Record(start + i, timestamp + i, b"key", value, sent) for i, value in enumerate(values)]
+        )
+
+    def build(self, *arguments: str, duckdb_file: str = "levain.duckdb", tests: bool = False) -> None:
+        """Run `dbt build` on everything; fails the test when dbt does."""
+        os.environ |= {"LEVAIN_HOME": str(self.settings.root), "DBT_PROFILES_DIR": str(PROJECT_ROOT / "profiles")}
+        places = ["--project-dir", str(PROJECT_ROOT), "--target-path", str(self.settings.root / "target")]
+        places += [
+            "--log-path",
+            str(self.settings.root / "logs"),
+            "--quiet",
+            "--log-level-file",
+            "none",
+            "--no-write-json",
+        ]
+        if Lake._manifest is None:
+            parsed = dbtRunner().invoke(["parse", *places]).result
+            assert isinstance(parsed, Manifest)
+            Lake._manifest = parsed
+        chosen = [] if tests else WITHOUT_TESTS
+        outcome = dbtRunner(manifest=Lake._manifest).invoke(["build", *chosen, *arguments, *places])
+        release()
+        failed = [
+            f"{r.node.name}: {r.message}"
+            for r in getattr(outcome.result, "results", [])
+            if r.status in ("error", "fail")
+        ]
+        assert outcome.success, failed or outcome.exception
+
+    def build_what_is_new(self, *, full: bool = False) -> int | None:
+        """Run what `levain build` would of `dbt build`; full: everything.
+
+        Returns:
+            how many topics it built; None: everything.
+        """
+        plan = changes.plan(self.settings)
+        if full:
+            plan = changes.Plan(plan.code)
+        if not plan.is_empty:
+            with changes.noted(plan.notes):
+                self.build(*plan.arguments)
+        return None if plan.topics is None else len(plan.topics)
+
+    def read(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of a query on the built tables."""
+        with connect(self.settings.duckdb_file) as connection:
+            return connection.execute(sql).fetchall()
+
+    def write(self, sql: str) -> None:
+        """Change a table by hand, as an operator would."""
+        with connect(self.settings.duckdb_file, read_only=False) as connection:
+            connection.execute(sql)
+
+    def contents(self) -> dict[str, list[str]]:
+        """Every table and view of Silver, Gold, quality and the snapshots, without `_build`: rows as sorted text."""
+        with connect(self.settings.duckdb_file) as connection:
+            names = connection.execute(
+                "select table_schema, table_name from information_schema.tables where table_schema in ? order by all",
+                [list(SCHEMAS)],
+            ).fetchall()
+            return {
+                f"{schema}.{name}": sorted(
+                    str(row)
+                    for row in connection.execute(f"select columns(c -> c <> '_build') from {schema}.{name}").fetchall()
+                )
+                for schema, name in names
+            }

@@ -1,0 +1,128 @@
+"""What a build leaves out: only what would come out as it is, and nothing unless the last build was a good one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from lake import Lake
+
+from ingest.settings import PROJECT_ROOT
+from levain.warehouse import changes
+from levain.warehouse.changes import plan
+
+Damage = Callable[[Lake], object]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """A home with a message of two topics, built as `levain build` does, without tests."""
+    lake = Lake(tmp_path_factory.mktemp("changes") / "home")
+    lake.send("sales-events", [b"{}"])
+    lake.send("weather-data", [b"{}"])
+    assert lake.build_what_is_new() is None
+    return lake
+
+
+@pytest.fixture
+def lake(built: Lake) -> Lake:
+    """The same home; what a test does to its warehouse is undone."""
+    kept = built.settings.duckdb_file.with_suffix(".kept")
+    if not kept.exists():
+        shutil.copy(built.settings.duckdb_file, kept)
+    shutil.copy(kept, built.settings.duckdb_file)
+    return built
+
+
+def test_nothing_new_is_nothing_to_do(lake: Lake) -> None:
+    found = plan(lake.settings)
+    assert found.is_empty and found.build == 1
+
+
+def test_a_commit_without_messages_is_no_news(lake: Lake) -> None:
+    with lake.tables["sales-events"].transaction() as transaction:
+        transaction.set_properties({"a": "b"})
+    assert plan(lake.settings).is_empty
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda lake: lake.write("drop view gold.mart_top_products"),
+        lambda lake: lake.write("drop table gold.int_sales__daily"),
+        lambda lake: lake.write("insert into meta.failures values ('test.levain.a', 'test', 'a', 'fail', 1)"),
+        lambda lake: lake.write("insert into meta.builds values (2, now(), 'killed')"),
+        lambda lake: lake.write("drop table meta.code"),
+        lambda lake: lake.write("update meta.watermarks set next_offset = 9 where topic = 'sales-events'"),
+        lambda lake: lake.settings.duckdb_file.write_bytes(b"garbage"),
+        lambda lake: lake.settings.duckdb_file.unlink(),
+    ],
+    ids=["a view", "a table", "a failure", "interrupted", "older", "Bronze is older", "garbage", "lost"],
+)
+def test_after_anything_else_than_a_good_build_everything_is_built(lake: Lake, damage: Damage) -> None:
+    lake.send("sales-events", [b"{}"])  # its marks are looked at only where its metadata file is another one
+    damage(lake)
+    assert plan(lake.settings).topics is None
+
+
+@pytest.mark.parametrize("lost", ["catalog.db", "lake"])
+def test_where_the_catalog_or_the_lake_is_lost_the_build_itself_says_so(lake: Lake, lost: str) -> None:
+    path = lake.settings.root / lost
+    path.rename(path.with_suffix(".lost"))
+    try:
+        assert plan(lake.settings).topics is None
+    finally:
+        path.with_suffix(".lost").rename(path)
+
+
+@pytest.mark.parametrize("file", ["seeds/released_messages.csv", "macros/topics/verdicts.sql", "tests/assert_x.sql"])
+def test_another_project_is_built_whole(lake: Lake, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in changes._PARTS:
+        source = PROJECT_ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, tmp_path / part, ignore=shutil.ignore_patterns("python", "__pycache__"))
+        else:
+            shutil.copy(source, tmp_path)
+    monkeypatch.setattr(changes, "PROJECT_ROOT", tmp_path)
+    assert plan(lake.settings).topics is not None
+    with (tmp_path / file).open("a") as changed:
+        changed.write("\n")
+    assert plan(lake.settings).topics is None
+
+
+def test_a_plain_dbt_build_is_not_known_to_be_whole(lake: Lake) -> None:
+    lake.build("--select", "quality_freshness")
+    assert plan(lake.settings).topics is None
+
+
+def test_a_warning_is_given_again(lake: Lake) -> None:
+    lake.write("insert into reference.released_messages values ('test', 'sales-events', 0, 99, 'ops', 'mistyped')")
+    everything = changes.Plan(plan(lake.settings).code)
+    with changes.noted(everything.notes):
+        lake.build("--exclude", "released_messages", tests=True)
+    assert lake.read("select outcome, is_complete from meta.outcomes order by build desc limit 1") == [
+        ("passed", False)
+    ]
+    with changes.noted(everything.notes | {"LEVAIN_REST_IS_CURRENT": "true"}):
+        lake.build("--exclude", "released_messages", tests=True)
+    assert lake.read("select outcome, is_complete from meta.outcomes order by build desc limit 1") == [("passed", True)]
+    assert plan(lake.settings).topics is None
+
+
+def test_news_are_built_with_what_is_built_from_them_alone(lake: Lake) -> None:
+    lake.send("weather-data", [b"{}"])
+    assert "weather_data" in (plan(lake.settings).topics or ())
+    with changes.noted(changes.Plan(changes.checksum()).notes):
+        lake.build()
+    lake.send("weather-data", [b"{}"])
+    assert plan(lake.settings).topics == ("weather_data",)
+    assert lake.build_what_is_new() == 1
+    ran = {
+        name
+        for (name,) in lake.read("select model from meta.progress where build = (select max(build) from meta.builds)")
+    }
+    assert {"int_weather_data__verdicts", "int_messages", "quality_messages", "dim_store"} <= ran
+    assert not {"int_sales_events__verdicts", "stg_retail__sales_events"} & ran
+    assert plan(lake.settings).is_empty
