@@ -4,7 +4,7 @@ with changed as (
     select
         event_id,
         event_date
-    from {{ ref('silver_sales_events') }}
+    from {{ ref('sales_events') }}
     where {{ rows_in_scope() }}
     union
     select
@@ -20,7 +20,7 @@ select
     sales.event_id as sale_event_id,
     facts.event_id as fact_event_id
 from changed
-left join {{ ref('silver_sales_events') }} as sales
+left join {{ ref('sales_events') }} as sales
     on changed.event_id = sales.event_id and changed.event_date = sales.event_date
 left join {{ ref('fct_sales') }} as facts
     on changed.event_id = facts.event_id and changed.event_date = facts.sale_date

@@ -1,7 +1,7 @@
 """The warehouse: dbt run in this process, and what reads the tables it built.
 
 One build at a time: `run/build.lock` is held from the first statement to the last. DuckDB's own lock keeps readers out
-of the file meanwhile; that is told as what it is.
+of the file meanwhile; the message says so.
 """
 
 from __future__ import annotations
@@ -590,7 +590,7 @@ def _raise_if_failed(settings: Settings, outcome: dbtRunnerResult) -> None:
     more = f"; {skipped} that need them were skipped" if skipped else ""
     raise LevainError(
         "\n".join([f"{len(failed)} of the build's nodes failed{more}.", *failed]),
-        f"Mend the model or the data it names, then build again. Whole log: {log}",
+        f"Repair the model or the data it names, then build again. Whole log: {log}",
     )
 
 

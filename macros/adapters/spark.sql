@@ -33,7 +33,7 @@
 
 {% macro dbt_spark_get_incremental_sql(strategy, source, target, existing, unique_key, incremental_predicates) %}
     {% if strategy == 'merge_changed' %}
-        {{ return(merge_changed(target, source, unique_key, incremental_predicates or [])) }}
+        {{ return(merge_changed(target, source, unique_key)) }}
     {% endif %}
     {{ return(dbt_spark.dbt_spark_get_incremental_sql(
         strategy, source, target, existing, unique_key, incremental_predicates

@@ -4,11 +4,9 @@
   deleted.
 #}
 
-{% macro merge_changed(target, source, unique_key, predicates) %}
+{% macro merge_changed(target, source, unique_key) %}
     {#-
-      target, source: relations; unique_key: column or list of columns; predicates: more conditions on
-      DBT_INTERNAL_DEST and DBT_INTERNAL_SOURCE under which rows can match at all, to spare reading old rows.
-      Returns a merge statement. Columns go by name.
+      target, source: relations; unique_key: column or list of columns. Returns a merge statement. Columns go by name.
     -#}
     {%- set columns = adapter.get_columns_in_relation(target) | map(attribute='name') | list -%}
     {%- set keys = [unique_key] if unique_key is string else unique_key -%}
@@ -16,6 +14,9 @@
         {% do exceptions.raise_compiler_error(
             target ~ ' is merged, so it needs a unique_key and a column _build (see macros/incremental/build.sql).'
         ) %}
+    {%- endif -%}
+    {%- if config.get('incremental_predicates') or config.get('predicates') -%}
+        {% do exceptions.raise_compiler_error(target ~ ' has incremental_predicates, which merge_changed does not take.') %}
     {%- endif -%}
     {%- set matched = [] -%}
     {%- for key in keys -%}
@@ -28,7 +29,7 @@
 
     merge into {{ target }} as DBT_INTERNAL_DEST
     using {{ source }} as DBT_INTERNAL_SOURCE
-        on {{ (matched + predicates) | join('\n        and ') }}
+        on {{ matched | join('\n        and ') }}
     when matched and DBT_INTERNAL_SOURCE._build is null then delete
     {% if changed -%}
     when matched and ({{ changed | join('\n        or ') }}) then update set
@@ -42,9 +43,6 @@
 {% endmacro %}
 
 {% macro get_incremental_merge_changed_sql(arguments) %}
-    {#- dbt's name for the SQL of `incremental_strategy: merge_changed`; dbt-spark's is in macros/adapters/spark.sql. -#}
-    {{ return(merge_changed(
-        arguments['target_relation'], arguments['temp_relation'], arguments['unique_key'],
-        arguments['incremental_predicates'] or []
-    )) }}
+    {#- dbt's name for the SQL of the strategy `merge_changed`; dbt-spark's is in macros/adapters/spark.sql. -#}
+    {{ return(merge_changed(arguments['target_relation'], arguments['temp_relation'], arguments['unique_key'])) }}
 {% endmacro %}

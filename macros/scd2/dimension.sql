@@ -1,9 +1,12 @@
-{% macro scd2_dimension(changes, conflicts, facts, fact_conflicts, member, valid_from, attributes, inferred) %}
+{% macro scd2_dimension(
+    changes, superseded_changes, facts, superseded_facts, member, valid_from, attributes, inferred
+) %}
 {#
   A whole type 2 dimension: versions from the log of changes, inferred members from the facts.
 
-  changes, conflicts            Silver relations: the log, and the copies of its records that lost to other copies
-  facts, fact_conflicts         lists of Silver relations: the events that refer to the member, and their conflicts
+  changes, superseded_changes   Silver relations: the log, and the superseded versions of its records
+  facts, superseded_facts       lists of Silver relations: the events that refer to the member, and superseded versions
+                                of them
   member                        natural key, e.g. product_id
   valid_from                    column of `changes` from when a record holds
   attributes                    see scd2_versions
@@ -23,7 +26,7 @@ with clock as (
 affected as (
 
     -- members with new changes
-    {% for relation in [changes, conflicts] + fact_conflicts %}
+    {% for relation in [changes, superseded_changes] + superseded_facts %}
     {{ 'union' if not loop.first }}
     select {{ member }} from {{ relation }}
     where _build > {{ since }}

@@ -17,7 +17,7 @@
 
 {% macro as_of() %}
     {#- The moment of the tables: the newest event time of the log. Returns a UTC timestamp, never null. -#}
-    coalesce((select max(latest_event_at) from {{ ref('silver_latest_events') }}), {{ far_past() }})
+    coalesce((select max(latest_event_at) from {{ ref('latest_events') }}), {{ far_past() }})
 {%- endmacro %}
 
 {% macro is_current_version(member) %}

@@ -5,10 +5,10 @@
 ) }}
 
 {{ scd2_dimension(
-    changes=ref('silver_product_changes'),
-    conflicts=ref('silver_product_changes_conflicts'),
-    facts=[ref('silver_sales_events')],
-    fact_conflicts=[ref('silver_sales_events_conflicts')],
+    changes=ref('product_changes'),
+    superseded_changes=ref('product_changes_superseded'),
+    facts=[ref('sales_events')],
+    superseded_facts=[ref('sales_events_superseded')],
     member='product_id',
     valid_from='valid_from',
     attributes={

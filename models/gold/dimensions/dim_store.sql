@@ -5,10 +5,10 @@
 ) }}
 
 {{ scd2_dimension(
-    changes=ref('silver_store_extracts'),
-    conflicts=ref('silver_store_extracts_conflicts'),
-    facts=[ref('silver_sales_events')],
-    fact_conflicts=[ref('silver_sales_events_conflicts')],
+    changes=ref('store_extracts'),
+    superseded_changes=ref('store_extracts_superseded'),
+    facts=[ref('sales_events')],
+    superseded_facts=[ref('sales_events_superseded')],
     member='store_id',
     valid_from='event_time',
     attributes={

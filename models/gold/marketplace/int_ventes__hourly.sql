@@ -7,7 +7,7 @@
 {% call aggregate(
     facts=ref('ventes_clean'),
     keys={'heure': hour_start('vendu_le'), 'produit_id': 'produit_id', 'pays': 'pays'},
-    superseded=ref('ventes_conflicts'),
+    superseded=ref('ventes_superseded'),
 ) %}
         cast(count(*) as bigint) as nombre_ventes,
         cast(sum(quantite) as bigint) as total_quantite,

@@ -5,7 +5,7 @@
     partition_by=by_month('sale_date'),
 ) }}
 
--- depends_on: {{ ref('silver_sales_events_conflicts') }}
+-- depends_on: {{ ref('sales_events_superseded') }}
 with stores as (
 
     select * from {{ ref('dim_store') }}
@@ -23,17 +23,17 @@ products as (
 -- new sales, and old ones in a version of their store or product that changed
 sales as (
 
-    select * from {{ ref('silver_sales_events') }}
+    select * from {{ ref('sales_events') }}
     where _build > {{ since }}
     union
-    select sales.* from {{ ref('silver_sales_events') }} as sales
+    select sales.* from {{ ref('sales_events') }} as sales
     inner join products
         on
             sales.product_id = products.product_id
             and products.valid_from <= sales.event_time and sales.event_time < products.valid_to
     where products._build > {{ since }}
     union
-    select sales.* from {{ ref('silver_sales_events') }} as sales
+    select sales.* from {{ ref('sales_events') }} as sales
     inner join stores
         on
             sales.store_id = stores.store_id
@@ -48,14 +48,14 @@ superseded as (
     select
         event_id,
         event_date as sale_date
-    from {{ ref('silver_sales_events_conflicts') }}
+    from {{ ref('sales_events_superseded') }}
     where _build > {{ since }}
 
 ),
 {% else %}
 sales as (
 
-    select * from {{ ref('silver_sales_events') }}
+    select * from {{ ref('sales_events') }}
 
 ),
 {% endif %}

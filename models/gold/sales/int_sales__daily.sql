@@ -8,7 +8,7 @@
 {% call aggregate(
     facts=ref('fct_sales'),
     keys={'sale_date': 'sale_date', 'store_id': 'store_id', 'product_id': 'product_id'},
-    superseded=ref('silver_sales_events_conflicts'),
+    superseded=ref('sales_events_superseded'),
     superseded_keys={'sale_date': 'event_date'},
 ) %}
         cast(count(*) as bigint) as line_count,

@@ -8,7 +8,7 @@
 {% call aggregate(
     facts=ref('fct_sales'),
     keys={'store_id': 'store_id', 'sale_hour': hour_start('sold_at'), 'sale_date': 'sale_date'},
-    superseded=ref('silver_sales_events_conflicts'),
+    superseded=ref('sales_events_superseded'),
     superseded_keys={'sale_hour': hour_start('event_time'), 'sale_date': 'event_date'},
 ) %}
         cast({{ hour_of('sale_hour') }} as int) as hour_of_day,

@@ -18,7 +18,7 @@ CLEAN = """
 
 with events as (
 
-    select * from {{ ref('silver_sales_events') }}  -- date_trunc('day', x)
+    select * from {{ ref('sales_events') }}  -- date_trunc('day', x)
 
 ),
 

@@ -443,7 +443,7 @@ def test_no_command_and_no_log_shows_a_secret(
 
 
 def test_a_rest_catalog_that_never_answers(set_up: SetUp, storage: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes the request, and that is all: who starts is told so, who lands looks again until it is back."""
+    """It takes the request, and that is all: a start fails with a message, a lander retries until it is back."""
     set_up("rest-and-s3")
     monkeypatch.setattr(iceberg_rest, "REST_SECONDS", (2.0, 2.0))
     table = open_table()
@@ -468,7 +468,7 @@ def test_a_rest_catalog_that_never_answers(set_up: SetUp, storage: SeaweedFS, mo
 
 
 def test_a_database_that_went_and_came_back(set_up: SetUp, database: Postgres, stores: Stores) -> None:
-    """Who asks meanwhile is told in two lines; afterwards the same catalog goes on, by new connections."""
+    """A command meanwhile fails in two lines; afterwards the same catalog goes on, by new connections."""
     set_up("postgres")
     table = open_table()
     land(table, [fetch(0, 10)])

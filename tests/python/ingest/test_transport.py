@@ -28,10 +28,10 @@ def test_a_fetch_that_spans_a_rebalance_swallows_nothing(monkeypatch: pytest.Mon
         return {KEPT: [Message(20), Message(21)], GONE: [Message(5)]}
 
     monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", rebalanced_meanwhile)
-    sought: list[tuple[TP, int]] = []
-    consumer: Any = SimpleNamespace(seek=lambda tp, offset: sought.append((tp, offset)))
+    seeks: list[tuple[TP, int]] = []
+    consumer: Any = SimpleNamespace(seek=lambda tp, offset: seeks.append((tp, offset)))
     assert asyncio.run(thread._fetch_records(consumer, {KEPT, GONE})) == {}
-    assert sought == [(KEPT, 20)]
+    assert seeks == [(KEPT, 20)]
     assert thread._next == {KEPT: 20}
 
 
@@ -51,8 +51,8 @@ def test_an_assignment_forgets_what_was_positioned_for_the_one_before(monkeypatc
 
 def test_a_fetch_that_spans_a_seek_swallows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """It began before, and its records follow what was read then, not what was positioned since."""
-    sought: list[tuple[TP, int]] = []
-    consumer: Any = SimpleNamespace(assignment=lambda: {KEPT}, seek=lambda tp, offset: sought.append((tp, offset)))
+    seeks: list[tuple[TP, int]] = []
+    consumer: Any = SimpleNamespace(assignment=lambda: {KEPT}, seek=lambda tp, offset: seeks.append((tp, offset)))
     metrics = SimpleNamespace(positioned=lambda *_: None, fetched=lambda *_: None)
     thread = object.__new__(ConsumerThread)
     monkeypatch.setattr(ConsumerThread, "_ensure_consumer", lambda _: consumer)
@@ -68,7 +68,7 @@ def test_a_fetch_that_spans_a_seek_swallows_nothing(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", positioned_meanwhile)
     assert asyncio.run(thread._fetch_records(consumer, {KEPT})) == {}
-    assert sought == [(KEPT, 4), (KEPT, 4)]
+    assert seeks == [(KEPT, 4), (KEPT, 4)]
     assert thread._next == {KEPT: 4}
 
     async def position(_: TP) -> int:

@@ -310,7 +310,7 @@ def test_any_terminal_will_do(home: Path) -> None:
 
 def test_show_counts_each_layer(home: Path) -> None:
     shown = levain(home, "show").stdout
-    for name in ("bronze  sales_events", "silver  silver_sales_events", "gold    fct_sales"):
+    for name in ("bronze  sales_events", "silver  sales_events", "gold    fct_sales"):
         assert name in shown
     assert "Messages by verdict" in shown and "Freshness" in shown
     assert "int_" not in shown

@@ -120,7 +120,7 @@ def test_failures_of_a_message_without_a_usable_timestamp_are_counted(lake: Lake
 
 def test_of_two_copies_the_one_without_a_timestamp_is_the_last(lake: Lake) -> None:
     """The first is held here, since it landed long after NOW; edge_messages.py has both valid, on both engines."""
-    assert lake.read("select quantity from silver.silver_sales_events where event_id like '%0005'") == [(9,)]
+    assert lake.read("select quantity from silver.sales_events where event_id like '%0005'") == [(9,)]
 
 
 def test_a_zero_date_is_rejected_by_name(lake: Lake) -> None:
@@ -174,7 +174,7 @@ def test_a_released_message_is_neither_late_within_48_hours_nor_held(lake: Lake)
 
 
 def test_the_current_version_is_the_one_valid_at_the_newest_event(lake: Lake) -> None:
-    assert lake.read("select max(latest_event_at) from silver.silver_latest_events") == [(NOW,)]
+    assert lake.read("select max(latest_event_at) from silver.latest_events") == [(NOW,)]
     assert lake.read(
         "select product_id, product_name from gold.dim_product where is_current and product_id in ('P050', 'P051')"
         " order by 1"

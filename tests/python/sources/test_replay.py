@@ -1,4 +1,4 @@
-"""Replaying files: how rows become events, and what a user is told when they cannot. None of this needs a broker."""
+"""Replaying files: how rows become events, and the errors when they cannot. None of this needs a broker."""
 
 from __future__ import annotations
 

@@ -676,7 +676,7 @@ def test_memory_outlives_a_crash_and_is_of_one_cluster(tmp_path: Path) -> None:
 
 @contextmanager
 def watching(source: Drops | Weather) -> Iterator[None]:
-    """The source at work in a thread; at the end it is told to stop, and must."""
+    """The source at work in a thread; at the end it must stop when asked to."""
     stop = threading.Event()
     thread = threading.Thread(target=source.watch, args=(stop,))
     thread.start()
@@ -1405,7 +1405,7 @@ def test_a_command_that_fails_says_so_in_two_lines(folder: Folder) -> None:
 class Home:
     """A home with the stack running: sources by the command line, builds in this process."""
 
-    SELECT: ClassVar = ("+silver_store_extracts", "+int_weather_data__verdicts", "+int_equipment_extracts__verdicts")
+    SELECT: ClassVar = ("+store_extracts", "+int_weather_data__verdicts", "+int_equipment_extracts__verdicts")
 
     def __init__(self, settings: Settings, api: Api) -> None:
         self.settings, self.api, self.lake = settings, api, Lake(settings.root)
@@ -1476,9 +1476,9 @@ def test_files_and_weather_all_the_way(home: Home) -> None:
     assert [row[:2] for row in rows] == [(f"stores-{today}.csv", str(line)) for line in (2, 3, 4, 5)]
     assert rows[2][2:] == ("2 values for 10 columns", "S003,two fields", b"")
     assert rows[3][2:] == ("not UTF-8 at byte 9", "", "S004,Lev\xe9".encode("latin-1"))
-    silver = "select columns(* exclude (_build)) from silver.silver_store_extracts order by all"
+    silver = "select columns(* exclude (_build)) from silver.store_extracts order by all"
     before = home.read(silver)
-    assert [row[0] for row in home.read("select store_id from silver.silver_store_extracts")] == ["S001"]
+    assert [row[0] for row in home.read("select store_id from silver.store_extracts")] == ["S001"]
 
     (home.settings.run_dir / "drops.jsonl").unlink()
     path.rename(path.with_name(f"{today}-copy.csv"))

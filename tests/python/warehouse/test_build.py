@@ -320,14 +320,14 @@ def test_a_disk_that_is_full_is_an_error_and_the_file_stays_whole(tmp_path: Path
     """
     lake = Lake(tmp_path)
     lake.send("sales-events", [sale(1)], received_at=RECEIVED)
-    lake.build("--select", "+silver_sales_events")
+    lake.build("--select", "+sales_events")
     home, file = lake.settings.root, lake.settings.duckdb_file
-    sales = "select event_id, quantity from silver.silver_sales_events"
+    sales = "select event_id, quantity from silver.sales_events"
     before = lake.read(sales)
     room = file.stat().st_size + 100_000
     many = [sale(number, 2) for number in range(1000, 6000)]
     lake.send("sales-events", many, received_at=RECEIVED)
-    command = [Path(sys.executable).with_name("levain"), "build", "--full-refresh", "--select", "+silver_sales_events"]
+    command = [Path(sys.executable).with_name("levain"), "build", "--full-refresh", "--select", "+sales_events"]
     variables = {**os.environ, "LEVAIN_HOME": str(home)}
 
     def run(room: int) -> subprocess.CompletedProcess[str]:
@@ -345,13 +345,13 @@ def test_a_disk_that_is_full_is_an_error_and_the_file_stays_whole(tmp_path: Path
     assert set(before) <= set(lake.read(sales))
     again = run(resource.RLIM_INFINITY)
     assert again.returncode == 0, again.stderr
-    assert lake.read("select count(*) from silver.silver_sales_events") == [(len(before) + len(many),)]
+    assert lake.read("select count(*) from silver.sales_events") == [(len(before) + len(many),)]
     assert not file.with_name(f"{file.name}.wal").exists()
 
 
 def test_the_variables_of_the_project_are_known_to_its_macros() -> None:
     declared = yaml.safe_load((PROJECT_ROOT / "dbt_project.yml").read_text())["vars"]
-    known = (PROJECT_ROOT / "macros" / "build.sql").read_text().partition("macro known_vars()")[2]
+    known = (PROJECT_ROOT / "macros" / "incremental" / "build.sql").read_text().partition("macro known_vars()")[2]
     listed: list[Any] = yaml.safe_load(known.partition("return(")[2].partition(")")[0])
     assert sorted(listed) == sorted(declared)
 

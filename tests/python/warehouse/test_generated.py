@@ -85,7 +85,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (contracts / "customer-feedback.odcs.yaml").write_text(contract, encoding="utf-8")
     (contracts / "loyalty.odcs.yaml").write_text(AWKWARD, encoding="utf-8")
     files = render(list(load_contracts(contracts).values())) | {
-        "models/silver/silver_customer_feedback.sql": silver,
+        "models/silver/customer_feedback.sql": silver,
         "models/silver/_silver__models.yml": (project / "models/silver/_silver__models.yml").read_text() + silver_yaml,
         "models/gold/feedback/fct_customer_feedback.sql": gold,
         "models/gold/feedback/_feedback__models.yml": gold_yaml,
