@@ -1,14 +1,18 @@
-"""What a build costs, by how much was built before: time, CPU and memory of `levain build` on DuckDB.
+"""What a build costs, by how much was built before: time, CPU and memory of `levain build`, with all tests.
 
-`python bench/build.py [--sales 1000000 [--sales 10000000 ...]]`: for each size a lake of its own with that many sales
-of two years, landed by the lander; then builds of it with all tests: the first one, one with nothing new, one with
-10,000 new sales, one with 10,000 of which 5 % happened up to a month before, and a full refresh. The limit of memory
-is that of the profile, unless `LEVAIN_DUCKDB_MEMORY_LIMIT` says another.
+`python bench/build.py [--sales 1000000 --sales 10000000 ...]`: for each size a lake of its own with that many sales of
+two years in 50 shops, of 400 products, landed by the lander. Then builds of it on DuckDB: the first one; one with
+nothing new; one with 10,000 new sales; one with 10,000 of which 5 % happened up to a month before; one with 10,000 and
+a price that was changed 30 days back; a full refresh; and beside it the same tables by hand (bench/by_hand.py). The
+limit of memory is that of the profile, unless `LEVAIN_DUCKDB_MEMORY_LIMIT` says another. `--spark`: the builds on
+Spark, too, of the smallest size. A second table compares the goals with what was reached.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -29,6 +34,15 @@ TOPIC = "sales-events"
 NEW = 10_000
 BATCH = 200_000
 PARTITIONS = 3
+PRODUCTS = 400
+FIRST = datetime(2024, 1, 1, 6, tzinfo=UTC)
+
+NOTHING = "nothing new"
+PLAIN = f"{NEW:,} new"
+LATE = f"{NEW:,} new, 5 % late"
+PRICE = f"{NEW:,} new, a price back-dated"
+REFRESH = "full refresh"
+BY_HAND = "by hand"
 
 _SALES = """
 select
@@ -61,15 +75,37 @@ class Cost:
 
 
 class History:
-    """A lake with sales, `step` seconds after each other."""
+    """A lake with products, and with sales `step` seconds after each other."""
 
     def __init__(self, home: Path, step: float) -> None:
-        self.home, self.step, self.landed = home, step, 0
-        self._table = Lake(home).tables[TOPIC]
+        self.home, self.step, self.landed, self.prices = home, step, 0, 0
+        self._lake = Lake(home)
+        self._table = self._lake.tables[TOPIC]
         self._connection = duckdb.connect()
+        self._changes: list[bytes] = []
+        for product in range(PRODUCTS):
+            self.change_price(f"P{product:04d}", FIRST)
+
+    def change_price(self, product: str, valid_from: datetime) -> None:
+        """Land a price that holds from a moment on."""
+        self.prices += 1
+        change = {
+            "event_id": f"{self.prices:08x}-0000-4000-9000-000000000000",
+            "event_time": valid_from.isoformat(),
+            "product_id": product,
+            "name": product,
+            "category": "bread",
+            "base_price": self.prices % 7 + 2,
+            "unit_cost": self.prices % 3 + 0.5,
+            "is_active": True,
+            "valid_from": valid_from.isoformat(),
+        }
+        self._changes.append(json.dumps(change).encode())
 
     def land(self, count: int, late: int = 0) -> None:
-        """Land further sales, so many per cent of them late."""
+        """Land the prices that were changed, and further sales, so many per cent of them late."""
+        self._lake.send("product-changes", self._changes, timestamp=int(self.now.timestamp() * 1000))
+        self._changes.clear()
         end = self.landed + count
         for first in range(self.landed, end, BATCH):
             last = min(first + BATCH, end)
@@ -77,6 +113,11 @@ class History:
             rows = self._connection.execute(_SALES, parameters).fetchall()
             land(self._table, list(self._fetches(first, rows)))
         self.landed = end
+
+    @property
+    def now(self) -> datetime:
+        """When the last sale happened."""
+        return FIRST + timedelta(seconds=self.landed * self.step)
 
     def _fetches(self, first: int, rows: list[tuple[int, str]]) -> Iterator[Fetch]:
         for number in range(PARTITIONS):
@@ -87,46 +128,84 @@ class History:
                 yield Fetch.of((CLUSTER, TOPIC, number), records)
 
     def build(self, *arguments: str) -> Cost:
-        """Run `levain build`; its children are none, so what it uses is what the build uses."""
-        command = [sys.executable, "-c", "from levain.cli import main; main()", "build", *arguments]
+        """Run `levain build`."""
+        return self._run("-c", "from levain.cli import main; main()", "build", *arguments)
+
+    def by_hand(self) -> Cost:
+        """Make the same tables by hand."""
+        file = self.home / "by_hand.duckdb"
+        cost = self._run(str(ROOT / "bench" / "by_hand.py"), str(file))
+        file.unlink()
+        return cost
+
+    def _run(self, *arguments: str) -> Cost:
+        """Run a Python program whose children are counted too: Spark's are."""
         began = time.monotonic()
-        build = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, "LEVAIN_HOME": str(self.home)}, stdout=subprocess.DEVNULL
-        )
-        _, status, used = os.wait4(build.pid, 0)
-        build.returncode = os.waitstatus_to_exitcode(status)
-        if build.returncode:
-            raise SystemExit(f"The build failed ({build.returncode}): {self.home}.")
+        environment = {**os.environ, "LEVAIN_HOME": str(self.home)}
+        program = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+        _, status, used = os.wait4(program.pid, 0)
+        program.returncode = os.waitstatus_to_exitcode(status)
+        if program.returncode:
+            raise SystemExit(f"{' '.join(arguments)} failed ({program.returncode}): {self.home}.")
         return Cost(time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
-def measure(home: Path, sales: int) -> dict[str, Cost]:
+def measure(home: Path, sales: int, *target: str) -> dict[str, Cost]:
+    """What each kind of build costs after so many sales."""
     history = History(home, step=2 * 365 * 86_400 / sales)
     history.land(sales)
-    costs = {"first build": history.build(), "nothing new": history.build()}
+    costs = {"first build": history.build(*target), NOTHING: history.build(*target)}
     history.land(NEW)
-    costs[f"{NEW:,} new"] = history.build()
+    costs[PLAIN] = history.build(*target)
+    if target:
+        return costs
     history.land(NEW, late=5)
-    costs[f"{NEW:,} new, 5 % late"] = history.build()
-    costs["full refresh"] = history.build("--full-refresh")
+    costs[LATE] = history.build()
+    history.change_price("P0007", history.now - timedelta(days=30))
+    history.land(NEW)
+    costs[PRICE] = history.build()
+    costs[REFRESH] = history.build("--full-refresh")
+    costs[BY_HAND] = history.by_hand()
     return costs
+
+
+def goals(sizes: list[int], costs: dict[int, dict[str, Cost]]) -> Iterator[tuple[str, str, str]]:
+    """Goal, what was asked, what was reached."""
+    for sales in sizes:
+        yield f"{NOTHING}, {sales:,} sales", "at most 2 s", f"{costs[sales][NOTHING].seconds:.1f} s"
+    for small, large in itertools.pairwise(sizes):
+        for build in (PLAIN, LATE, PRICE):
+            ratio = costs[large][build].cpu / costs[small][build].cpu
+            yield f"{build}, {large:,} to {small:,} sales", "at most 1.3 times", f"{ratio:.2f} times the CPU"
+    for sales in sizes:
+        refresh, by_hand = costs[sales][REFRESH], costs[sales][BY_HAND]
+        reached = f"{refresh.seconds / by_hand.seconds:.2f} times the time, {refresh.cpu / by_hand.cpu:.2f} the CPU"
+        yield f"{REFRESH} to by hand, {sales:,} sales", "at most 1.5 times", reached
+        peak = max(cost.peak for build, cost in costs[sales].items() if build != BY_HAND)
+        yield f"memory, {sales:,} sales", "at most 4,000 MB", f"{peak:,.0f} MB"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sales", type=int, action="append", help="sizes; 100,000 and 1,000,000 unless given")
-    sizes = parser.parse_args().sales or [100_000, 1_000_000]
-    smallest: dict[str, Cost] = {}
+    parser.add_argument("--spark", action="store_true", help="the smallest size on Spark, too")
+    arguments = parser.parse_args()
+    sizes = sorted(arguments.sales or [100_000, 1_000_000])
+    runs = [(sales, "duckdb") for sales in sizes] + [(sizes[0], "spark")] * arguments.spark
+    costs: dict[int, dict[str, Cost]] = {}
     rows = []
-    for sales in sizes:
+    for sales, engine in runs:
         with tempfile.TemporaryDirectory() as folder:
-            warn(f"Landing and building {sales:,} sales", style="")
-            costs = measure(Path(folder) / "home", sales)
-        smallest = smallest or costs
-        for name, cost in costs.items():
-            ratio = f"{cost.cpu / smallest[name].cpu:.2f}"
-            rows.append((f"{sales:,}", name, *(round(n, 1) for n in (cost.seconds, cost.cpu)), round(cost.peak), ratio))
-    show_table("", ("sales", "build", "s", "CPU s", "peak MB", "CPU, times that of the first size"), rows)
+            warn(f"Landing and building {sales:,} sales on {engine}", style="")
+            found = measure(Path(folder) / "home", sales, *(("--target", engine) if engine == "spark" else ()))
+        if engine == "duckdb":
+            costs[sales] = found
+        for build, cost in found.items():
+            rows.append(
+                (engine, f"{sales:,}", build, *(round(n, 1) for n in (cost.seconds, cost.cpu)), round(cost.peak))
+            )
+    show_table("", ("engine", "sales", "build", "s", "CPU s", "peak MB"), rows)
+    show_table("\nGoals", ("what", "goal", "reached"), list(goals(sizes, costs)))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@
         ) %}
     {%- endif -%}
     {%- if config.get('incremental_predicates') or config.get('predicates') -%}
-        {% do exceptions.raise_compiler_error(target ~ ' has incremental_predicates, which merge_changed does not take.') %}
+        {% do exceptions.raise_compiler_error(target ~ ' has predicates, which merge_changed does not take.') %}
     {%- endif -%}
     {%- set matched = [] -%}
     {%- for key in keys -%}
