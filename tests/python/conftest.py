@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ingest.settings import Settings
 pytest.register_assert_rewrite("batches", "workers")
 
 LONGEST_FIRST = (
+    "test_chaos.py",
     "test_two_engines.py",
     "test_order.py",
     "test_fuzz.py",
@@ -27,7 +29,6 @@ LONGEST_FIRST = (
     "test_cluster.py",
     "test_security.py",
     "test_metrics.py",
-    "test_chaos.py",
     "test_maintenance.py",
 )
 """Modules that run for minutes: begun first, none of them is waited for at the end while all else is done."""
@@ -37,6 +38,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the modules that take longest first."""
     rank = {name: place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_spark_session_from_before() -> Iterator[None]:
+    """A module's Spark session ends with it: there is one per process, and it stays with the home it was made for."""
+    yield
+    if "pyspark" in sys.modules:
+        from pyspark.sql import SparkSession
+
+        session = SparkSession.getActiveSession()
+        if session is not None:
+            session.stop()
 
 
 @pytest.fixture(autouse=True)

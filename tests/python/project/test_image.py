@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,11 +115,11 @@ def uv_settings(file: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
+def containers() -> Iterator[Containers]:
     """The image, built once; skipped where its tools cannot be installed."""
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         pytest.skip("building an image without a registry needs root and apt-get (podman, buildah, debootstrap)")
-    folder = tmp_path_factory.mktemp("containers")
+    folder = Path(tempfile.mkdtemp(prefix="image-"))  # podman takes no more than 50 characters, pytest's own has more
     based = subprocess.run([BASE, folder], capture_output=True, text=True, timeout=900)
     if based.returncode == 3:
         pytest.skip(f"podman, buildah and debootstrap cannot be installed here: {based.stderr[-500:]}")
