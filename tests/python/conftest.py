@@ -45,11 +45,10 @@ def no_spark_session_from_before() -> Iterator[None]:
     """A module's Spark session ends with it: there is one per process, and it stays with the home it was made for."""
     yield
     if "pyspark" in sys.modules:
-        from pyspark.sql import SparkSession
+        from pyspark import SparkContext
 
-        session = SparkSession.getActiveSession()
-        if session is not None:
-            session.stop()
+        if SparkContext._active_spark_context is not None:
+            SparkContext.getOrCreate().stop()
 
 
 @pytest.fixture(autouse=True)
