@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -24,9 +25,15 @@ import duckdb
 
 from ingest.settings import PROJECT_ROOT, Settings
 
-_PARTS = ("dbt_project.yml", "profiles", "macros", "models", "snapshots", "seeds", "tests", "ingest", "levain")
+_READ = {".sql", ".py", ".yml", ".yaml", ".csv", ".md", ".dbtignore"}
+"""Endings of files that dbt, or what runs it, reads, wherever in the project they are."""
+
+_LEFT_OUT = {"target", "logs", "docs", "bench", "tests/python"}
 _PACKAGES = ("dbt-core", "dbt-duckdb", "duckdb", "pyiceberg")
-_LEFT_OUT = ("tests/python", "__pycache__")
+_ENV_VAR = re.compile(rb"""env_var\(\s*['"](\w+)['"]""")
+
+_HARMLESS = {"DBT_PROFILES_DIR", "DBT_PROJECT_DIR", "DBT_TARGET_PATH", "DBT_LOG_PATH", "DBT_SEND_ANONYMOUS_USAGE_STATS"}
+"""Variables of dbt that do not change what it builds; `DBT_ENV_*` only count where the project reads them."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Plan:
     """What a build has to do.
 
     Attributes:
-        code: checksum of the project.
+        code: checksum of the project; empty: dbt is steered by something else, too, so nothing can be left out.
         topics: tables of Bronze with messages that no build has judged; None: everything has to be built.
         build: number of the build that the plan goes on from; None: there is none.
     """
@@ -61,42 +68,55 @@ class Plan:
 
     @property
     def notes(self) -> dict[str, str]:
-        """What the macros are told, as `dbt_metadata_envs`: see note_outcome and note_code."""
+        """What the macros read as `dbt_metadata_envs`: see note_outcome and note_code."""
         return {"LEVAIN_CODE": self.code} | ({} if self.topics is None else {"LEVAIN_REST_IS_CURRENT": "true"})
+
+
+def everything(settings: Settings) -> Plan:
+    """A build of everything."""
+    return Plan(checksum(settings))
 
 
 def plan(settings: Settings) -> Plan:
     """What a build of the tables on DuckDB has to do; whatever is not as a good build left it has everything built."""
-    code = checksum()
-    everything = Plan(code)
+    whole = everything(settings)
+    if not whole.code:
+        return whole
     try:
         with duckdb.connect(str(settings.duckdb_file), read_only=True) as connection:
             last = connection.execute(
                 "select build, relations from meta.code where code = ? "
                 "and build = (select max(build) from meta.builds) and not exists (select 1 from meta.failures)",
-                [code],
+                [whole.code],
             ).fetchone()
             if last is None:
-                return everything
+                return whole
             found = connection.execute(
                 "select schema_name || '.' || table_name from duckdb_tables() "
                 "union all select schema_name || '.' || view_name from duckdb_views()"
             ).fetchall()
-            judged = dict(
-                connection.execute("select table_name, metadata_location from meta.judged_snapshots").fetchall()
-            )
+            judged = {
+                name: (uuid, location)
+                for name, uuid, location in connection.execute(
+                    "select table_name, table_uuid, metadata_location from meta.judged_snapshots"
+                ).fetchall()
+            }
             marks = connection.execute(
                 "select kafka_cluster, topic, partition, max(next_offset) from meta.watermarks group by all"
             ).fetchall()
     except duckdb.Error:  # no file, another process has it, an older one's tables, damage: the build itself says which
-        return everything
+        return whole
     if not set(json.loads(last[1])) <= {name for (name,) in found}:
-        return everything
-    changed = _changed(settings, judged)
+        return whole
+    changed = _changed(settings, {name: location for name, (_, location) in judged.items()})
     if changed is None:
-        return everything
-    news = _news(settings, changed, {(cluster, topic, number): offset for cluster, topic, number, offset in marks})
-    return everything if news is None else Plan(code, tuple(news), last[0])
+        return whole
+    news = _news(
+        settings,
+        {name: judged[name][0] for name in changed},
+        {(cluster, topic, number): offset for cluster, topic, number, offset in marks},
+    )
+    return whole if news is None else Plan(whole.code, tuple(news), last[0])
 
 
 @contextmanager
@@ -115,28 +135,49 @@ def noted(notes: Mapping[str, str]) -> Iterator[None]:
         reset_metadata_vars()
 
 
-def checksum() -> str:
-    """SHA-256 of all that decides what a build does with Bronze: the project's files, and the packages that run it."""
+def checksum(settings: Settings) -> str:
+    """SHA-256 of all that decides what a build does with Bronze; empty if not all of it is known.
+
+    That is the project's files with the environment variables that they read, and the packages that run it. Variables
+    and files by which dbt selects what it runs (`DBT_*`, selectors.yml) are for dbt to heed, and leave it unknown.
+    """
+    steered = {name for name in os.environ if name.startswith("DBT_") and not name.startswith("DBT_ENV_")} - _HARMLESS
+    if steered or (PROJECT_ROOT / "selectors.yml").exists():
+        return ""
     digest = hashlib.sha256("".join(f"{name} {version(name)}\n" for name in _PACKAGES).encode())
-    for path in _files():
+    variables: set[str] = set()
+    for path in _files(settings):
         content = path.read_bytes()
+        variables |= {name.decode() for name in _ENV_VAR.findall(content)}
         digest.update(f"{path.relative_to(PROJECT_ROOT)} {len(content)}\n".encode() + content)
+    for name in sorted(variables - {"PWD"}):  # where a command is started, and settings, change no row
+        if not name.startswith("LEVAIN_"):
+            digest.update(f"{name}={os.environ.get(name)}\n".encode())
     return digest.hexdigest()
 
 
-def _files() -> Iterator[Path]:
-    for part in _PARTS:
-        root = PROJECT_ROOT / part
-        for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
-            name = str(path.relative_to(PROJECT_ROOT))
-            if path.is_file() and not any(part in name for part in _LEFT_OUT):
-                yield path
+def _files(settings: Settings) -> Iterator[Path]:
+    """The project's files that dbt or what runs it may read, in order."""
+    for folder, folders, names in os.walk(PROJECT_ROOT):
+        here = Path(folder)
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".")
+            and name != "__pycache__"
+            and str((here / name).relative_to(PROJECT_ROOT)) not in _LEFT_OUT
+            and here / name != settings.root
+        )
+        yield from (here / name for name in sorted(names) if name in _READ or Path(name).suffix in _READ)
 
 
 def _changed(settings: Settings, judged: dict[str, str | None]) -> list[str] | None:
-    """Of the Bronze tables that were judged, those whose metadata file is another one now; None: one is gone.
+    """Of the Bronze tables that were judged, those whose metadata file is another one now.
 
     The home's own catalog is asked without PyIceberg, whose import takes longer than all else.
+
+    Returns:
+        None: a table is gone, or its file is not where this home's tables are.
     """
     if not settings.has_own_catalog:
         return list(judged)
@@ -148,23 +189,33 @@ def _changed(settings: Settings, judged: dict[str, str | None]) -> list[str] | N
             now: dict[str, str] = dict(rows.fetchall())
     except sqlite3.Error:
         return None
-    if any(name not in now or not Path(now[name].removeprefix("file://")).exists() for name in judged):
+    if not judged.keys() <= now.keys():
         return None
+    if not settings.catalog_warehouse:
+        files = [Path(now[name].removeprefix("file://")) for name in judged]
+        if not all(file.is_relative_to(settings.lake) and file.exists() for file in files):
+            return None
     return [name for name, location in judged.items() if now[name] != location]
 
 
-def _news(settings: Settings, tables: list[str], marks: dict[tuple[str, str, int], int]) -> list[str] | None:
-    """Of some Bronze tables, those with messages beyond what was judged; None: one is not what was judged."""
+def _news(settings: Settings, tables: dict[str, str], marks: dict[tuple[str, str, int], int]) -> list[str] | None:
+    """Of some Bronze tables, with their UUIDs, those with messages beyond what was judged.
+
+    Returns:
+        None: one is another table, or older than what was judged.
+    """
     if not tables:
         return []
     from ingest.catalog import load_bronze, open_catalog, watermarks
 
     catalog = open_catalog(settings)
     news = []
-    for name in tables:
-        landed = watermarks(load_bronze(catalog, name))
-        if any(offset > landed.get(place, 0) for place, offset in marks.items() if place[1].replace("-", "_") == name):
+    for name, uuid in tables.items():
+        table = load_bronze(catalog, name)
+        landed = watermarks(table)
+        mine = {place: offset for place, offset in marks.items() if place[1].replace("-", "_") == name}
+        if str(table.metadata.table_uuid) != uuid or any(n > landed.get(place, 0) for place, n in mine.items()):
             return None
-        if any(offset > marks.get(place, 0) for place, offset in landed.items()):
+        if any(offset > mine.get(place, 0) for place, offset in landed.items()):
             news.append(name)
     return news

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,13 +77,15 @@ def build(
         LevainError: Bronze has no tables, a contract was changed without `levain generate`, another build runs, the
             selection matches nothing, a model cannot be built, a test fails, or what was built is not whole on disk.
     """
-    plan = None
-    if target == "duckdb" and not select:
-        plan = changes.plan(settings) if not (full_refresh or audit) else changes.Plan(changes.checksum())
+    planned = (
+        partial(_plan, settings, whole=full_refresh or audit) if target == "duckdb" and not select else lambda: None
+    )
+    plan = planned()
     if plan is not None and plan.is_empty:
-        with build_lock(settings):  # a build that has only begun is heard of
-            say("build", f"nothing to do: build {plan.build} has judged every message, and the project is the same")
-        return
+        with build_lock(settings):  # who holds it may be about to change something
+            plan = planned()
+        if _nothing_to_do(plan):
+            return
     from levain.warehouse.generate import generate
 
     generate(check=True)
@@ -101,9 +104,12 @@ def build(
     arguments += ["--full-refresh"] if full_refresh else []
     arguments += ["--vars", json.dumps({"audit": True})] if audit else []
     arguments += ["--select", *select.split()] if select else []
-    arguments += plan.arguments if plan is not None else []
     began = time.monotonic()
     with build_lock(settings):
+        plan = planned()  # again: a build that was waited for may have done this one's work, or have failed
+        if _nothing_to_do(plan):
+            return
+        arguments += plan.arguments if plan is not None else []
         try:
             result = run_dbt(settings, arguments, "Building", manifest, plan.notes if plan is not None else {})
         except KeyboardInterrupt:
@@ -121,6 +127,18 @@ def build(
     done = Counter(_PLURAL.get(str(each.node.resource_type), "other nodes") for each in result.results)
     counts = ", ".join(f"{done[kind]} {kind}" for kind in _PLURAL.values() if done[kind])
     say("build", f"{counts} in {time.monotonic() - began:.1f} s")
+
+
+def _plan(settings: Settings, *, whole: bool) -> changes.Plan:
+    return changes.everything(settings) if whole else changes.plan(settings)
+
+
+def _nothing_to_do(plan: changes.Plan | None) -> bool:
+    """Whether a plan is empty, which is said."""
+    if plan is None or not plan.is_empty:
+        return False
+    say("build", f"nothing to do: build {plan.build} has judged every message, and the project is the same")
+    return True
 
 
 def parse(settings: Settings, target: str = "duckdb") -> Manifest:

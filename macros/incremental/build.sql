@@ -39,7 +39,7 @@
     {% if is_build() and (flags.EMPTY or flags.SAMPLE) %}
         {% do exceptions.raise_compiler_error(
             'Levain cannot be built with --empty or --sample: a model that has read only a part of its parents would be '
-            ~ 'noted as one that has read all. Build without it; `--select` builds a part of the models.'
+            ~ 'noted as one that has read all.\nBuild without it; `--select` builds a part of the models.'
         ) %}
     {% endif %}
     {% if is_build() or (execute and flags.WHICH == 'test') %}
@@ -60,7 +60,7 @@
     {#- A variable that the project does not know would be ignored in silence. -#}
     {% for name in invocation_args_dict.get('vars') or {} if name not in known_vars() %}
         {% do exceptions.raise_compiler_error(
-            "The project has no variable '" ~ name ~ "'. It has: " ~ known_vars() | join(', ') ~ '.'
+            "The project has no variable '" ~ name ~ "'.\nIt has: " ~ known_vars() | join(', ') ~ '.'
         ) %}
     {% endfor %}
 {% endmacro %}
@@ -218,6 +218,9 @@
         {% for node in graph.nodes.values() if node.resource_type in ('model', 'seed', 'snapshot')
             and node.config.materialized != 'ephemeral' %}
             {% do relations.append(node.schema ~ '.' ~ node.alias) %}
+        {% endfor %}
+        {% for source in graph.sources.values() if source.source_name == 'bronze' %}
+            {% do relations.append(source.schema ~ '.' ~ source.identifier) %}
         {% endfor %}
         {% do run_query(
             'insert into ' ~ meta_table('code') ~ ' values (' ~ build ~ ", '" ~ code ~ "', "

@@ -25,7 +25,7 @@
     {% if others %}
         {% do exceptions.raise_compiler_error(
             'The built tables were built from other Bronze tables than these: ' ~ others | join(', ')
-            ~ '. Restore the lake and the catalog that belong to them, or set LEVAIN_HOME to the home that has them. '
+            ~ '.\nRestore the lake and the catalog that belong to them, or set LEVAIN_HOME to the home that has them. '
             ~ 'To build from this Bronze instead, move the built tables away (levain.duckdb) and build again.'
         ) %}
     {% endif %}
@@ -54,7 +54,7 @@
     {% if ahead %}
         {% do exceptions.raise_compiler_error(
             'Bronze is older than the built tables, which have messages that it has not: ' ~ ahead | sort | join('; ')
-            ~ '. Nothing was built. If the lake has newer versions of its tables, `levain recover` registers them. If Kafka '
+            ~ '. Nothing was built.\nIf the lake has newer versions of its tables, `levain recover` registers them. If Kafka '
             ~ 'still has the messages, let the worker land them again, then build. Without both, restore a backup of '
             ~ 'lake and catalog; docs/troubleshooting.md says what is lost without one.'
         ) %}
@@ -81,7 +81,7 @@
     {% if lost %}
         {% do exceptions.raise_compiler_error(
             'A full refresh would lose messages that were judged and that Bronze no longer has: ' ~ lost | sort | join('; ')
-            ~ '. Nothing was changed. Restore these rows of Bronze, or build without --full-refresh: it keeps them. To refresh '
+            ~ '. Nothing was changed.\nRestore these rows of Bronze, or build without --full-refresh: it keeps them. To refresh '
             ~ 'other models, name them with --select.'
         ) %}
     {% endif %}

@@ -109,7 +109,7 @@ class Lake:
         """
         plan = changes.plan(self.settings)
         if full:
-            plan = changes.Plan(plan.code)
+            plan = changes.everything(self.settings)
         if not plan.is_empty:
             with changes.noted(plan.notes):
                 self.build(*plan.arguments)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from lake import Lake
 
-from ingest.settings import PROJECT_ROOT
+from ingest.settings import PROJECT_ROOT, Settings
 from levain.warehouse import changes
 from levain.warehouse.changes import plan
 
@@ -52,6 +52,7 @@ def test_a_commit_without_messages_is_no_news(lake: Lake) -> None:
     [
         lambda lake: lake.write("drop view gold.mart_top_products"),
         lambda lake: lake.write("drop table gold.int_sales__daily"),
+        lambda lake: lake.write("drop view bronze.sales_events"),
         lambda lake: lake.write("insert into meta.failures values ('test.levain.a', 'test', 'a', 'fail', 1)"),
         lambda lake: lake.write("insert into meta.builds values (2, now(), 'killed')"),
         lambda lake: lake.write("drop table meta.code"),
@@ -59,7 +60,7 @@ def test_a_commit_without_messages_is_no_news(lake: Lake) -> None:
         lambda lake: lake.settings.duckdb_file.write_bytes(b"garbage"),
         lambda lake: lake.settings.duckdb_file.unlink(),
     ],
-    ids=["a view", "a table", "a failure", "interrupted", "older", "Bronze is older", "garbage", "lost"],
+    ids=["a view", "a table", "of Bronze", "a failure", "interrupted", "older", "Bronze is older", "garbage", "lost"],
 )
 def test_after_anything_else_than_a_good_build_everything_is_built(lake: Lake, damage: Damage) -> None:
     lake.send("sales-events", [b"{}"])  # its marks are looked at only where its metadata file is another one
@@ -77,19 +78,83 @@ def test_where_the_catalog_or_the_lake_is_lost_the_build_itself_says_so(lake: La
         path.with_suffix(".lost").rename(path)
 
 
-@pytest.mark.parametrize("file", ["seeds/released_messages.csv", "macros/topics/verdicts.sql", "tests/assert_x.sql"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "seeds/released_messages.csv",
+        "macros/topics/verdicts.sql",
+        "tests/python_too.sql",
+        "macros/__pycache__.sql",
+        "dbt_packages/another/macros/a.sql",
+        "more/models.yml",
+        "packages.yml",
+        ".dbtignore",
+        "selectors.yml",
+    ],
+)
 def test_another_project_is_built_whole(lake: Lake, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for part in changes._PARTS:
-        source = PROJECT_ROOT / part
-        if source.is_dir():
-            shutil.copytree(source, tmp_path / part, ignore=shutil.ignore_patterns("python", "__pycache__"))
-        else:
-            shutil.copy(source, tmp_path)
+    project(tmp_path)
     monkeypatch.setattr(changes, "PROJECT_ROOT", tmp_path)
     assert plan(lake.settings).topics is not None
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     with (tmp_path / file).open("a") as changed:
         changed.write("\n")
     assert plan(lake.settings).topics is None
+
+
+def project(folder: Path) -> None:
+    """A copy of all that the checksum is taken of."""
+    for path in changes._files(Settings(home=folder / "home")):
+        copy = folder / path.relative_to(PROJECT_ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+
+
+def test_what_no_build_reads_changes_nothing(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project(tmp_path)
+    monkeypatch.setattr(changes, "PROJECT_ROOT", tmp_path)
+    for file in ("docs/a.md", "target/a.sql", "tests/python/a.py", ".levain/target/a.sql", "macros/__pycache__/a.py"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("changed")
+    assert plan(lake.settings).topics is not None
+
+
+@pytest.mark.parametrize("name", ["DBT_EXCLUDE_RESOURCE_TYPES", "DBT_FULL_REFRESH", "DBT_INDIRECT_SELECTION"])
+def test_variables_that_steer_dbt_are_heeded_and_nothing_is_noted(
+    lake: Lake, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "test")
+    found = plan(lake.settings)
+    assert found.topics is None and not found.code
+
+
+def test_a_variable_that_the_project_reads_is_a_part_of_it(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(tmp_path)
+    (tmp_path / "models" / "a.sql").write_text("select '{{ env_var('SHOP', 'a') }}' as shop")
+    monkeypatch.setattr(changes, "PROJECT_ROOT", tmp_path)
+    before = changes.checksum(lake.settings)
+    monkeypatch.setenv("SHOP", "b")
+    assert changes.checksum(lake.settings) != before
+    monkeypatch.setenv("NO_SHOP", "b")
+    monkeypatch.delenv("SHOP")
+    assert changes.checksum(lake.settings) == before
+
+
+def test_tables_that_were_built_from_another_bronze_are_not_up_to_date(lake: Lake, tmp_path: Path) -> None:
+    """A warehouse that was restored into the wrong home, which has the same offsets."""
+    other = Lake(tmp_path / "home")
+    other.send("sales-events", [b"{}"])
+    other.send("weather-data", [b"{}"])
+    shutil.copy(lake.settings.duckdb_file, other.settings.duckdb_file)
+    assert plan(other.settings).topics is None
+
+
+def test_a_copied_home_is_not_up_to_date(lake: Lake, tmp_path: Path) -> None:
+    """Its catalog leads to the lake of the other one."""
+    shutil.copytree(lake.settings.root, tmp_path / "home")
+    assert plan(Settings(home=tmp_path / "home")).topics is None
 
 
 def test_a_plain_dbt_build_is_not_known_to_be_whole(lake: Lake) -> None:
@@ -99,7 +164,7 @@ def test_a_plain_dbt_build_is_not_known_to_be_whole(lake: Lake) -> None:
 
 def test_a_warning_is_given_again(lake: Lake) -> None:
     lake.write("insert into reference.released_messages values ('test', 'sales-events', 0, 99, 'ops', 'mistyped')")
-    everything = changes.Plan(plan(lake.settings).code)
+    everything = changes.everything(lake.settings)
     with changes.noted(everything.notes):
         lake.build("--exclude", "released_messages", tests=True)
     assert lake.read("select outcome, is_complete from meta.outcomes order by build desc limit 1") == [
@@ -114,7 +179,7 @@ def test_a_warning_is_given_again(lake: Lake) -> None:
 def test_news_are_built_with_what_is_built_from_them_alone(lake: Lake) -> None:
     lake.send("weather-data", [b"{}"])
     assert "weather_data" in (plan(lake.settings).topics or ())
-    with changes.noted(changes.Plan(changes.checksum()).notes):
+    with changes.noted(changes.everything(lake.settings).notes):
         lake.build()
     lake.send("weather-data", [b"{}"])
     assert plan(lake.settings).topics == ("weather_data",)
