@@ -41,17 +41,6 @@ sales as (
     where stores._build > {{ since }}
 
 ),
-
--- the days of superseded versions: the merge looks for an event on its day only, so that it need not read the others
-superseded as (
-
-    select
-        event_id,
-        event_date as sale_date
-    from {{ ref('sales_events_superseded') }}
-    where _build > {{ since }}
-
-),
 {% else %}
 sales as (
 
@@ -92,7 +81,20 @@ final as (
             sales.product_id = products.product_id
             and products.valid_from <= sales.event_time and sales.event_time < products.valid_to
 
+){% if is_incremental() %},
+
+-- the merge looks for a sale on its day only; one whose accepted version is of another day now leaves the old one
+moved as (
+
+    select
+        superseded.event_id,
+        superseded.event_date as sale_date
+    from {{ ref('sales_events_superseded') }} as superseded
+    inner join final on superseded.event_id = final.event_id and superseded.event_date <> final.sale_date
+    where superseded._build > {{ since }}
+
 )
+{% endif %}
 
 select
     event_id,
@@ -117,5 +119,5 @@ select
 from final
 {% if is_incremental() %}
 union all
-{{ rows_to_delete('final', 'superseded', ['event_id', 'sale_date'], ['event_id', 'sale_date']) }}
+{{ rows_to_delete('final', 'moved', ['event_id', 'sale_date'], ['event_id', 'sale_date']) }}
 {% endif %}

@@ -15,6 +15,9 @@ from random_logs import a_log
 
 from levain.warehouse import changes
 
+LANDING = "ingested_at|ingest_batch_id|last_ingested_at"
+"""Columns that say when and how a message landed, which differ between homes."""
+
 
 def build_numbers(lake: Lake) -> dict[str, list[tuple[Any, ...]]]:
     """For each incremental table: how many rows each build changed last."""
@@ -28,18 +31,8 @@ def build_numbers(lake: Lake) -> dict[str, list[tuple[Any, ...]]]:
 
 
 @pytest.mark.timeout(900)
-@settings(
-    max_examples=2,
-    deadline=None,
-    derandomize=True,
-    phases=(Phase.explicit, Phase.generate),
-    suppress_health_check=list(HealthCheck),
-)
-@given(seed=st.integers(1, 10_000), cuts=st.randoms(use_true_random=False))
-def test_any_batching_gives_the_tables_of_a_full_refresh(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, cuts: random.Random
-) -> None:
-    check_batching(tmp_path_factory.mktemp("order"), seed, cuts, builds=3)
+def test_any_batching_gives_the_tables_of_a_full_refresh(tmp_path: Path) -> None:
+    check_batching(tmp_path, seed=465, cuts=random.Random(465), builds=4)
 
 
 @pytest.mark.full
@@ -87,45 +80,30 @@ def check_batching(home: Path, seed: int, cuts: random.Random, builds: int) -> N
 
 
 @pytest.mark.timeout(900)
-@settings(
-    max_examples=1,
-    deadline=None,
-    derandomize=True,
-    phases=(Phase.explicit, Phase.generate),
-    suppress_health_check=list(HealthCheck),
-)
-@given(seed=st.integers(1, 10_000), cuts=st.randoms(use_true_random=False))
-def test_builds_of_what_is_new_give_the_tables_of_builds_of_everything(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, cuts: random.Random
-) -> None:
-    check_partial_builds(tmp_path_factory.mktemp("partial"), seed, cuts, steps=4)
+def test_builds_of_what_is_new_give_the_tables_of_builds_of_everything(tmp_path: Path) -> None:
+    check_partial_builds(tmp_path, seed=7, steps=4)
 
 
 @pytest.mark.full
-@pytest.mark.timeout(3600)
-@settings(
-    max_examples=8, deadline=None, phases=(Phase.explicit, Phase.generate), suppress_health_check=list(HealthCheck)
-)
-@given(seed=st.integers(1, 10_000), cuts=st.randoms(use_true_random=False), steps=st.integers(3, 8))
-def test_builds_of_what_is_new_at_length(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, cuts: random.Random, steps: int
-) -> None:
-    check_partial_builds(tmp_path_factory.mktemp("partial"), seed, cuts, steps)
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", range(100, 106))
+def test_builds_of_what_is_new_at_length(tmp_path: Path, seed: int) -> None:
+    check_partial_builds(tmp_path, seed, steps=7)
 
 
-def check_partial_builds(folder: Path, seed: int, cuts: random.Random, steps: int) -> None:
+def check_partial_builds(folder: Path, seed: int, steps: int) -> None:
     """Two homes get the same messages, a few topics at a time: one builds what is new, the other everything.
 
     In one step a model fails in the middle of the build of what is new, and is repaired.
     """
-    log = a_log(seed)
+    log, cuts = a_log(seed), random.Random(seed)
     part, whole = Lake(folder / "part"), Lake(folder / "whole")
     landed = dict.fromkeys(log, 0)
     seen: list[int | None] = []
     fails_in = cuts.randrange(1, steps)
     for number in range(steps):
         topics = sorted({topic for topic, _ in log})
-        news = topics if number == 0 else cuts.sample(topics, cuts.randint(0, len(topics)))
+        news = topics if number == 0 else cuts.sample(topics, cuts.randint(1, len(topics) - 1))
         for topic, partition in sorted(log):
             if topic in news:
                 start, records = landed[topic, partition], log[topic, partition]
@@ -142,7 +120,11 @@ def check_partial_builds(folder: Path, seed: int, cuts: random.Random, steps: in
         seen.append(part.build_what_is_new())
         assert changes.plan(part.settings).is_empty, "a build left something to do"
         whole.build()
-        assert part.contents() == whole.contents()
+        in_part, in_whole = part.contents(but=LANDING), whole.contents(but=LANDING)
+        assert in_part.keys() == in_whole.keys()
+        for name in in_whole:
+            assert in_part[name] == in_whole[name], (number, name)
+    assert len(in_whole["gold.fct_sales"]) > 20
     assert seen[0] is None and {type(topics) for topics in seen} == {int, type(None)}, seen
 
 
@@ -221,6 +203,21 @@ def test_a_winner_that_arrives_late_moves_the_sale_to_its_groups(tmp_path: Path)
         ("conflict", True),
     ]
     assert lake.read("select count(*) from gold.mart_hourly_sales") == [(1,)]
+
+
+def test_a_superseded_version_of_the_same_day_leaves_the_sale_where_it_is(tmp_path: Path) -> None:
+    """A later copy with other content changes nothing; an earlier one takes the place of the accepted one."""
+    lake = Lake(tmp_path)
+    received = {"received_at": "2026-01-20T00:00:00Z"}
+    day = "2026-01-19T10:00:00Z"
+    lake.send("sales-events", [sale(1, day, "P1")], partition=0, timestamp=2_000, **received)
+    lake.build()
+    facts = "select product_id, sale_date::varchar from gold.fct_sales"
+    for partition, product, timestamp, expected in ((1, "P2", 3_000, "P1"), (2, "P3", 1_000, "P3")):
+        lake.send("sales-events", [sale(1, day, product)], partition=partition, timestamp=timestamp, **received)
+        lake.build()
+        assert lake.read(facts) == [(expected, "2026-01-19")]
+        assert lake.read("select product_id, units from gold.int_sales__daily") == [(expected, 2)]
 
 
 def test_a_held_sale_is_released_when_its_reference_arrives(tmp_path: Path) -> None:

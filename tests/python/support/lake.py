@@ -125,8 +125,12 @@ class Lake:
         with connect(self.settings.duckdb_file, read_only=False) as connection:
             connection.execute(sql)
 
-    def contents(self) -> dict[str, list[str]]:
-        """Every table and view of Silver, Gold, quality and the snapshots, without `_build`: rows as sorted text."""
+    def contents(self, but: str = "") -> dict[str, list[str]]:
+        """Every table and view of Silver, Gold, quality and the snapshots, without `_build`: rows as sorted text.
+
+        but: a pattern of further columns to leave out.
+        """
+        left_out = f"^({'|'.join(['_build', but])})$"
         with connect(self.settings.duckdb_file) as connection:
             names = connection.execute(
                 "select table_schema, table_name from information_schema.tables where table_schema in ? order by all",
@@ -135,7 +139,9 @@ class Lake:
             return {
                 f"{schema}.{name}": sorted(
                     str(row)
-                    for row in connection.execute(f"select columns(c -> c <> '_build') from {schema}.{name}").fetchall()
+                    for row in connection.execute(
+                        f"select columns(c -> not regexp_matches(c, '{left_out}')) from {schema}.{name}"
+                    ).fetchall()
                 )
                 for schema, name in names
             }
