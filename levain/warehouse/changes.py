@@ -69,7 +69,7 @@ class Plan:
     @property
     def notes(self) -> dict[str, str]:
         """What the macros read as `dbt_metadata_envs`: see note_outcome and note_code."""
-        return {"LEVAIN_CODE": self.code} | ({} if self.topics is None else {"LEVAIN_REST_IS_CURRENT": "true"})
+        return {"PROJECT_CODE": self.code} | ({} if self.topics is None else {"REST_IS_CURRENT": "true"})
 
 
 def everything(settings: Settings) -> Plan:

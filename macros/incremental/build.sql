@@ -195,7 +195,7 @@
         {% do done.append(result.node.unique_id) %}
     {% endfor %}
     {#- `levain build` says so when what it leaves out is as it would come out. -#}
-    {% set rest_is_current = dbt_metadata_envs.get('LEVAIN_REST_IS_CURRENT') %}
+    {% set rest_is_current = dbt_metadata_envs.get('REST_IS_CURRENT') %}
     {% for id, node in graph.nodes.items() if node.resource_type in ('model', 'seed', 'snapshot') and id not in done
         and node.config.materialized != 'ephemeral' and not rest_is_current %}
         {% do missing.append(id) %}
@@ -212,7 +212,7 @@
 
 {% macro note_code(build) %}
     {#- What `levain build` says the project is, when it builds all that has to be built, with all tests. -#}
-    {% set code = dbt_metadata_envs.get('LEVAIN_CODE') %}
+    {% set code = dbt_metadata_envs.get('PROJECT_CODE') %}
     {% if code and flags.WHICH == 'build' %}
         {% set relations = [] %}
         {% for node in graph.nodes.values() if node.resource_type in ('model', 'seed', 'snapshot')

@@ -314,7 +314,7 @@ REFUSED: dict[str, tuple[str, Change, str, str]] = {
     "password with an at sign": (
         "postgres",
         lambda s: {"LEVAIN_CATALOG_URI": f"postgresql://levain:wr0ng-@:/secret@{AWAY}/lake"},
-        f"The catalog at postgresql://levain:\\*\\*\\*@{AWAY}/lake cannot be opened: this is no address",
+        f"The catalog at postgresql://levain:\\*\\*\\*@{AWAY}/lake cannot be opened: this is not a valid URI",
         "%40",
     ),
     "password in the query": (

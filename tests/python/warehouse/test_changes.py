@@ -170,7 +170,7 @@ def test_a_warning_is_given_again(lake: Lake) -> None:
     assert lake.read("select outcome, is_complete from meta.outcomes order by build desc limit 1") == [
         ("passed", False)
     ]
-    with changes.noted(everything.notes | {"LEVAIN_REST_IS_CURRENT": "true"}):
+    with changes.noted(everything.notes | {"REST_IS_CURRENT": "true"}):
         lake.build("--exclude", "released_messages", tests=True)
     assert lake.read("select outcome, is_complete from meta.outcomes order by build desc limit 1") == [("passed", True)]
     assert plan(lake.settings).topics is None
