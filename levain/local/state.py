@@ -14,11 +14,11 @@ import duckdb
 from pyiceberg.table import Table
 
 from ingest import lake
-from ingest.catalog import Partition, bronze_names, load_bronze, open_catalog, watermarks
+from ingest.catalog import bronze_names, load_bronze, open_catalog, watermarks
 from ingest.contracts import load_contracts
 from ingest.errors import StateError, first_line
 from ingest.settings import Settings
-from levain.warehouse.dbt import locked, rows_of
+from levain.warehouse.dbt import judged_offsets, locked, rows_of
 
 _EMBEDDED = re.compile(r"embedded-(\d+)")
 
@@ -48,7 +48,7 @@ def highest_alias(settings: Settings) -> int:
     catalog = open_catalog(settings)
     places = [place for name in bronze_names(catalog) for place in watermarks(load_bronze(catalog, name))]
     with _built(settings, remarks=[]) as connection:  # what is wrong with them `check` has said
-        places += _judged(connection) if connection is not None else []
+        places += judged_offsets(connection) if connection is not None else []
     return max((int(m[1]) for m in (_EMBEDDED.fullmatch(cluster) for cluster, _, _ in places) if m), default=0)
 
 
@@ -95,7 +95,7 @@ def _beyond(connection: duckdb.DuckDBPyConnection, tables: Iterable[Table], sett
     landed = {place: offset for table in tables for place, offset in watermarks(table).items()}
     ahead = [
         f"{place[1]}, partition {place[2]}, cluster {place[0]}: offsets {landed.get(place, 0)} to {judged - 1}"
-        for place, judged in sorted(_judged(connection).items())
+        for place, judged in sorted(judged_offsets(connection).items())
         if judged > landed.get(place, 0)
     ]
     if not ahead:
@@ -104,10 +104,3 @@ def _beyond(connection: duckdb.DuckDBPyConnection, tables: Iterable[Table], sett
         f"Bronze is older than {settings.duckdb_file}, which has messages that it has not: {'; '.join(ahead)}. "
         "`levain build` will refuse until they have landed again, or Bronze is restored: docs/troubleshooting.md."
     ]
-
-
-def _judged(connection: duckdb.DuckDBPyConnection) -> dict[Partition, int]:
-    """Place -> the first offset that no build has judged."""
-    sql = 'select kafka_cluster, topic, "partition", max(next_offset) from {} group by all'
-    found = rows_of(connection, "meta", "watermarks", sql)
-    return {(cluster, topic, number): offset for cluster, topic, number, offset in (found[1] if found else [])}

@@ -24,7 +24,7 @@ import duckdb
 
 from ingest.settings import Settings
 from levain.terminal import emit, errors, say, show_table, warn
-from levain.warehouse.dbt import VERDICTS, check_bronze, reader, rows_of
+from levain.warehouse.dbt import VERDICTS, check_bronze, judged_offsets, reader, rows_of
 
 Place = tuple[str, str, int]
 """(cluster alias, topic, partition)"""
@@ -130,7 +130,7 @@ def take(settings: Settings) -> Ledger:
 
     # The tables first, Bronze after: what lands between the two is "not built yet".
     with reader(settings) as connection:
-        built = _built(connection)
+        built = judged_offsets(connection)
         lines: dict[Place, Line] = {}
         catalog = open_catalog(settings)
         for name, location in check_bronze(settings):
@@ -179,17 +179,6 @@ def print_ledger(settings: Settings, *, format: str = "table") -> bool:
     for fault in ledger.faults:
         warn(f"Does not add up: {fault}.", style="red")
     return not ledger.faults
-
-
-def _built(connection: duckdb.DuckDBPyConnection) -> dict[Place, int]:
-    """The first offset that no build has judged, per place."""
-    found = rows_of(
-        connection,
-        "meta",
-        "watermarks",
-        'select kafka_cluster, topic, "partition", max(next_offset) from {} group by all',
-    )
-    return {(cluster, topic, number): offset for cluster, topic, number, offset in (found[1] if found else [])}
 
 
 def _count(

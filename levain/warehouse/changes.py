@@ -36,6 +36,10 @@ _HARMLESS = {"DBT_PROFILES_DIR", "DBT_PROJECT_DIR", "DBT_TARGET_PATH", "DBT_LOG_
 """Variables of dbt that do not change what it builds; `DBT_ENV_*` only count where the project reads them."""
 
 
+JUDGED_OFFSETS = 'select kafka_cluster, topic, "partition", max(next_offset) from meta.watermarks group by all'
+"""Per cluster, topic and partition: the first offset that no build has judged."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a build has to do.
@@ -101,9 +105,7 @@ def plan(settings: Settings) -> Plan:
                     "select table_name, table_uuid, metadata_location from meta.judged_snapshots"
                 ).fetchall()
             }
-            marks = connection.execute(
-                "select kafka_cluster, topic, partition, max(next_offset) from meta.watermarks group by all"
-            ).fetchall()
+            marks = connection.execute(JUDGED_OFFSETS).fetchall()
     except duckdb.Error:  # no file, another process has it, an older one's tables, damage: the build itself says which
         return whole
     if not set(json.loads(last[1])) <= {name for (name,) in found}:

@@ -463,6 +463,12 @@ def rows_of(
     return [column[0] for column in cursor.description or []], cursor.fetchall()
 
 
+def judged_offsets(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str, int], int]:
+    """Cluster, topic and partition -> the first offset that no build has judged; empty before the first build."""
+    found = rows_of(connection, "meta", "watermarks", changes.JUDGED_OFFSETS)
+    return {(cluster, topic, number): offset for cluster, topic, number, offset in (found[1] if found else [])}
+
+
 def bronze_rows(settings: Settings) -> list[tuple[str, int]]:
     """Each Bronze table with its number of rows, from the Iceberg snapshot's own totals."""
     from levain.warehouse.bronze import known_tables

@@ -50,7 +50,7 @@ checked as (
 )
 
 select
-    {{ (message_columns() + contract_columns(contract)) | join(',\n    ') }}
+    {{ topic_columns(contract) | join(',\n    ') }}
 from checked
 {% endmacro %}
 

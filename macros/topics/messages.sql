@@ -48,7 +48,7 @@
 {{ config(materialized='table', schema='staging') }}
 
 select
-    {{ (message_columns() + contract_columns(contract)) | join(',\n    ') }}
+    {{ topic_columns(contract) | join(',\n    ') }}
 from {{ checked }}
 where {{ is_new_message(verdicts) }}
 {% endmacro %}

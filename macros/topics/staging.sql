@@ -68,6 +68,11 @@ select * from final
     {{ return(columns) }}
 {% endmacro %}
 
+{% macro topic_columns(contract) %}
+    {#- Columns of a topic's messages from check_messages() on: what every message has, then the contract's fields. -#}
+    {{ return(message_columns() + contract_columns(contract)) }}
+{% endmacro %}
+
 {% macro cast_field(name, type, as_text=false) %}
     {#- A parsed field as its contract's type; null where it is not of that type. as_text: cast to a string then. -#}
     {%- set text = json_field('fields', name) -%}

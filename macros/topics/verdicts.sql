@@ -38,7 +38,7 @@
     partition_by=by_month('event_date'),
     post_hook="{{ advance_watermarks() }}",
 ) -}}
-{%- set columns = message_columns() + contract_columns(contract) -%}
+{%- set columns = topic_columns(contract) -%}
 with candidates as (
 
     {{ candidates(arrived, columns) if is_incremental() else every_message(checked, columns) }}

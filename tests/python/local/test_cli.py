@@ -188,7 +188,7 @@ def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path, signals: list
         (["replay", "--topic", "sales-events", "--sql", "nowhere.sql"], "nowhere.sql", ""),
     ],
 )
-def test_what_a_user_can_mend_is_said_in_two_lines(
+def test_what_a_user_can_fix_is_said_in_two_lines(
     tmp_path: Path, arguments: list[str], message: str, hint: str
 ) -> None:
     ran = levain(tmp_path / "home", *arguments)
@@ -429,7 +429,7 @@ def test_a_part_that_is_damaged_or_missing_is_said_in_two_lines(home: Path) -> N
         assert "int_sales_events__verdicts" in said(*arguments), arguments
 
 
-def test_a_full_refresh_mends_the_tables(home: Path) -> None:
+def test_a_full_refresh_repairs_the_tables(home: Path) -> None:
     ran = levain(home, "build", "--full-refresh", "--audit")
     assert ran.returncode == 0, ran.stderr
     assert "tests in" in ran.stdout

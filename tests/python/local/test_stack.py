@@ -1,4 +1,4 @@
-"""The stack's processes: real ones, killed and mended."""
+"""The stack's processes: real ones, killed and repaired."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_what_a_worker_has_buffered_lands_when_it_is_stopped(
     assert "lost" not in capsys.readouterr().err
 
 
-def test_killed_processes_are_said_and_mended(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+def test_killed_processes_are_said_and_repaired(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     stack.up()
     broker, worker = pids(stack)
     publish(stack.settings, 10)
