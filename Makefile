@@ -65,11 +65,12 @@ $(STAMPS)/runtime: $(STAMPS)/venv requirements/runtime.txt pyproject.toml
 	@$(BIN)/python -c "import duckdb; from levain.warehouse.bronze import load_extensions; load_extensions(duckdb.connect())"
 	@touch $@
 
+# Bytecode is compiled at once: the tests start hundreds of Python processes, some without the right to keep theirs.
 setup-dev: $(STAMPS)/dev
 
 $(STAMPS)/dev: $(STAMPS)/runtime requirements/spark.txt requirements/dev.txt
 	@echo "Installing what the tests and the Spark target need"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes \
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --compile-bytecode \
 	  -r requirements/runtime.txt -r requirements/spark.txt -r requirements/dev.txt
 	@touch $@
 

@@ -11,6 +11,8 @@ on a property             `weight` (its part of the quality score), `column` (it
 on a rule                 `weight`
 ========================  =====================================================================================
 
+Of the service level (`slaProperties`) one is known, `frequency`: at least how often something is sent.
+
 What is promised here is checked, so what would not be checked is refused: an unknown option, a misspelt property.
 """
 
@@ -27,7 +29,13 @@ from typing import Any
 
 import duckdb
 import yaml
-from open_data_contract_standard.model import DataQuality, OpenDataContractStandard, SchemaObject, SchemaProperty
+from open_data_contract_standard.model import (
+    DataQuality,
+    OpenDataContractStandard,
+    SchemaObject,
+    SchemaProperty,
+    ServiceLevelAgreementProperty,
+)
 from pydantic import ValidationError
 
 from ingest import rules
@@ -159,6 +167,8 @@ class Contract:
     event_time: str
     partitions: int
     minimum_completeness: int
+    frequency_hours: int | None
+    """At least how often something is sent; None: nothing is promised."""
     fields: tuple[Field, ...]
     rules: tuple[Rule, ...]
 
@@ -308,9 +318,25 @@ def _contract(path: Path, document: OpenDataContractStandard, schema: SchemaObje
         minimum_completeness=_integer(
             path, "schema.customProperties.minimumCompleteness", custom.get("minimumCompleteness", 0), 0, 100
         ),
+        frequency_hours=_frequency(path, document.slaProperties or []),
         fields=fields,
         rules=_rules(path, schema, fields),
     )
+
+
+_HOURS = {"h": 1, "hour": 1, "d": 24, "day": 24}
+
+
+def _frequency(path: Path, promises: list[ServiceLevelAgreementProperty]) -> int | None:
+    """The hours of the service level's `frequency`."""
+    hours = None
+    for promise in promises:
+        if promise.property != "frequency" or hours is not None:
+            raise _wrong(path, "slaProperties", "may promise one thing, once: frequency")
+        if promise.unit not in _HOURS:
+            raise _wrong(path, "slaProperties.frequency.unit", f"must be one of {', '.join(_HOURS)}")
+        hours = _HOURS[promise.unit] * _integer(path, "slaProperties.frequency.value", promise.value, 1, 10_000)
+    return hours
 
 
 def _field(path: Path, each: SchemaProperty, is_identity: bool) -> Field:

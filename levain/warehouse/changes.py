@@ -2,9 +2,9 @@
 
 A table can only come out otherwise than it is if the project has changed, if a message has landed that its topic's
 verdicts have not judged, or if an earlier build did not finish or pass. Each of these is known without dbt: by a
-checksum of the project's files, by the Iceberg metadata files that the last build read, and by that build's own notes
-(`meta.code` in macros/incremental/build.sql). What is left out is what would come out as it is: tests compare such
-builds with builds of everything.
+checksum of the project's files, by how far Bronze has landed, and by the last build's own notes (`meta.code` in
+macros/incremental/build.sql), which are in DuckDB's file, or for Spark in Iceberg tables. What is left out is what
+would come out as it is: tests compare such builds with builds of everything.
 """
 
 from __future__ import annotations
@@ -29,15 +29,25 @@ _READ = {".sql", ".py", ".yml", ".yaml", ".csv", ".md", ".dbtignore"}
 """Endings of files that dbt, or what runs it, reads, wherever in the project they are."""
 
 _LEFT_OUT = {"target", "logs", "docs", "bench", "tests/python"}
-_PACKAGES = ("dbt-core", "dbt-duckdb", "duckdb", "pyiceberg")
+_PACKAGES = {
+    "duckdb": ("dbt-core", "dbt-duckdb", "duckdb", "pyiceberg"),
+    "spark": ("dbt-core", "dbt-spark", "pyspark", "pyiceberg"),
+}
 _ENV_VAR = re.compile(rb"""env_var\(\s*['"](\w+)['"]""")
 
 _HARMLESS = {"DBT_PROFILES_DIR", "DBT_PROJECT_DIR", "DBT_TARGET_PATH", "DBT_LOG_PATH", "DBT_SEND_ANONYMOUS_USAGE_STATS"}
 """Variables of dbt that do not change what it builds; `DBT_ENV_*` only count where the project reads them."""
 
 
+_NOTES = ("bronze", "builds", "code", "failures", "watermarks")
+"""Tables of schema `meta` that a plan for Spark is made from."""
+
 JUDGED_OFFSETS = 'select kafka_cluster, topic, "partition", max(next_offset) from meta.watermarks group by all'
 """Per cluster, topic and partition: the first offset that no build has judged."""
+
+
+class _NotReadable(Exception):
+    """The notes of Spark's builds cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +58,13 @@ class Plan:
         code: checksum of the project; empty: dbt is steered by something else, too, so nothing can be left out.
         topics: tables of Bronze with messages that no build has judged; None: everything has to be built.
         build: number of the build that the plan goes on from; None: there is none.
+        is_known: a build of this very project has passed here before, with its unit tests, which test code, not data.
     """
 
     code: str
     topics: tuple[str, ...] | None = None
     build: int | None = None
+    is_known: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -63,12 +75,14 @@ class Plan:
     def arguments(self) -> list[str]:
         """What `dbt build` has to select: the topics with news and all that is built from them, with every test of it.
 
-        Unit tests are tests of the code, which has not changed.
+        But for views, whose SQL is the same in each build of a project. (`empty` keeps dbt from leaving out their
+        tests, too: `+` has named the tests.)
         """
-        if self.topics is None:
-            return []
-        selection = [f"source:bronze.{table}+" for table in self.topics]
-        return ["--select", *selection, "--indirect-selection", "eager", "--exclude-resource-type", "unit_test"]
+        arguments = ["--exclude-resource-type", "unit_test"] if self.is_known else []
+        if self.topics is not None:
+            arguments += ["--select", *(f"source:bronze.{table}+" for table in self.topics)]
+            arguments += ["--exclude", "config.materialized:view", "--indirect-selection", "empty"]
+        return arguments
 
     @property
     def notes(self) -> dict[str, str]:
@@ -76,49 +90,110 @@ class Plan:
         return {"PROJECT_CODE": self.code} | ({} if self.topics is None else {"REST_IS_CURRENT": "true"})
 
 
-def everything(settings: Settings) -> Plan:
-    """A build of everything."""
-    return Plan(checksum(settings))
+def plan(settings: Settings, target: str = "duckdb", *, whole: bool = False) -> Plan:
+    """What a build has to do; whatever is not as a good build left it has everything built.
 
-
-def plan(settings: Settings) -> Plan:
-    """What a build of the tables on DuckDB has to do; whatever is not as a good build left it has everything built."""
-    whole = everything(settings)
-    if not whole.code:
-        return whole
+    Args:
+        settings: which home.
+        target: `duckdb` or `spark`.
+        whole: everything, whatever has changed.
+    """
+    code = checksum(settings, target)
+    if not code:
+        return Plan(code)
     try:
-        with duckdb.connect(str(settings.duckdb_file), read_only=True) as connection:
-            last = connection.execute(
+        with _notes(settings, target) as notes:
+            is_known = bool(notes.execute("select 1 from meta.code where code = ?", [code]).fetchone())
+            everything = Plan(code, is_known=is_known)
+            last = notes.execute(
                 "select build, relations from meta.code where code = ? "
                 "and build = (select max(build) from meta.builds) and not exists (select 1 from meta.failures)",
-                [whole.code],
+                [code],
             ).fetchone()
-            if last is None:
-                return whole
-            found = connection.execute(
-                "select schema_name || '.' || table_name from duckdb_tables() "
-                "union all select schema_name || '.' || view_name from duckdb_views()"
-            ).fetchall()
-            judged = {
-                name: (uuid, location)
-                for name, uuid, location in connection.execute(
-                    "select table_name, table_uuid, metadata_location from meta.judged_snapshots"
-                ).fetchall()
-            }
-            marks = connection.execute(JUDGED_OFFSETS).fetchall()
-    except duckdb.Error:  # no file, another process has it, an older one's tables, damage: the build itself says which
-        return whole
-    if not set(json.loads(last[1])) <= {name for (name,) in found}:
-        return whole
-    changed = _changed(settings, {name: location for name, (_, location) in judged.items()})
+            if whole or last is None:
+                return everything
+            found = _relations(settings, target, notes)
+            judged = _judged(settings, target, notes)
+            marks = notes.execute(JUDGED_OFFSETS).fetchall()
+    except (duckdb.Error, sqlite3.Error, _NotReadable):
+        # No notes, another process has them, an older build's tables, damage: the build itself says which.
+        return Plan(code)
+    if not set(json.loads(last[1])) <= found:
+        return everything
+    changed = _changed(settings, judged)
     if changed is None:
-        return whole
+        return everything
     news = _news(
         settings,
         {name: judged[name][0] for name in changed},
         {(cluster, topic, number): offset for cluster, topic, number, offset in marks},
     )
-    return whole if news is None else Plan(whole.code, tuple(news), last[0])
+    return everything if news is None else Plan(code, tuple(news), last[0], is_known)
+
+
+@contextmanager
+def _notes(settings: Settings, target: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that has what the builds have noted in schema `meta`.
+
+    Raises:
+        duckdb.Error, _NotReadable: there is nothing, or it cannot be read.
+    """
+    if target == "duckdb":
+        with duckdb.connect(str(settings.duckdb_file), read_only=True) as connection:
+            yield connection
+        return
+    if not settings.has_own_catalog or not settings.catalog_file.exists():
+        raise _NotReadable
+    from ingest.catalog import open_catalog
+
+    with duckdb.connect() as connection:
+        connection.execute("create schema meta")
+        try:
+            catalog = open_catalog(settings)
+            for name in _NOTES:
+                connection.register("noted", catalog.load_table(("meta", name)).scan().to_arrow())
+                connection.execute(f"create table meta.{name} as select * from noted")
+        except Exception as error:  # PyIceberg's and Arrow's have no common class
+            raise _NotReadable from error
+        yield connection
+
+
+def _relations(settings: Settings, target: str, notes: duckdb.DuckDBPyConnection) -> set[str]:
+    """The tables and views that there are, as `schema.name`."""
+    if target == "duckdb":
+        query = (
+            "select schema_name || '.' || table_name from duckdb_tables() "
+            "union all select schema_name || '.' || view_name from duckdb_views()"
+        )
+        return {name for (name,) in notes.execute(query).fetchall()}
+    with _own_catalog(settings) as catalog:
+        query = "select table_namespace || '.' || table_name from iceberg_tables"
+        return {name for (name,) in catalog.execute(query).fetchall()}
+
+
+def _judged(
+    settings: Settings, target: str, notes: duckdb.DuckDBPyConnection
+) -> dict[str, tuple[str | None, str | None]]:
+    """Tables of Bronze that builds read -> what tells each from others, and its metadata file; None: not noted."""
+    if target == "duckdb":
+        query = "select table_name, table_uuid, metadata_location from meta.judged_snapshots"
+        return {name: (identity, location) for name, identity, location in notes.execute(query).fetchall()}
+    known = dict(notes.execute("select table_name, identity from meta.bronze").fetchall())
+    return {name: (known.get(name), None) for name in _bronze_files(settings)}
+
+
+def _bronze_files(settings: Settings) -> dict[str, str]:
+    """Bronze tables of the home's own catalog -> metadata file."""
+    with _own_catalog(settings) as catalog:
+        query = "select table_name, metadata_location from iceberg_tables where table_namespace = 'bronze'"
+        return dict(catalog.execute(query).fetchall())
+
+
+@contextmanager
+def _own_catalog(settings: Settings) -> Iterator[sqlite3.Connection]:
+    """The home's own catalog, to read: without PyIceberg, whose import takes longer than all else."""
+    with closing(sqlite3.connect(f"file:{quote(str(settings.catalog_file))}?mode=ro", uri=True)) as catalog:
+        yield catalog
 
 
 @contextmanager
@@ -137,7 +212,7 @@ def noted(notes: Mapping[str, str]) -> Iterator[None]:
         reset_metadata_vars()
 
 
-def checksum(settings: Settings) -> str:
+def checksum(settings: Settings, target: str = "duckdb") -> str:
     """SHA-256 of all that decides what a build does with Bronze; empty if not all of it is known.
 
     That is the project's files with the environment variables that they read, and the packages that run it. Variables
@@ -146,7 +221,7 @@ def checksum(settings: Settings) -> str:
     steered = {name for name in os.environ if name.startswith("DBT_") and not name.startswith("DBT_ENV_")} - _HARMLESS
     if steered or (PROJECT_ROOT / "selectors.yml").exists():
         return ""
-    digest = hashlib.sha256("".join(f"{name} {version(name)}\n" for name in _PACKAGES).encode())
+    digest = hashlib.sha256("".join(f"{name} {version(name)}\n" for name in _PACKAGES[target]).encode())
     variables: set[str] = set()
     for path in _files(settings):
         content = path.read_bytes()
@@ -173,10 +248,8 @@ def _files(settings: Settings) -> Iterator[Path]:
         yield from (here / name for name in sorted(names) if name in _READ or Path(name).suffix in _READ)
 
 
-def _changed(settings: Settings, judged: dict[str, str | None]) -> list[str] | None:
+def _changed(settings: Settings, judged: dict[str, tuple[str | None, str | None]]) -> list[str] | None:
     """Of the Bronze tables that were judged, those whose metadata file is another one now.
-
-    The home's own catalog is asked without PyIceberg, whose import takes longer than all else.
 
     Returns:
         None: a table is gone, or its file is not where this home's tables are.
@@ -184,11 +257,7 @@ def _changed(settings: Settings, judged: dict[str, str | None]) -> list[str] | N
     if not settings.has_own_catalog:
         return list(judged)
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(settings.catalog_file))}?mode=ro", uri=True)) as catalog:
-            rows = catalog.execute(
-                "select table_name, metadata_location from iceberg_tables where table_namespace = 'bronze'"
-            )
-            now: dict[str, str] = dict(rows.fetchall())
+        now = _bronze_files(settings)
     except sqlite3.Error:
         return None
     if not judged.keys() <= now.keys():
@@ -197,11 +266,18 @@ def _changed(settings: Settings, judged: dict[str, str | None]) -> list[str] | N
         files = [Path(now[name].removeprefix("file://")) for name in judged]
         if not all(file.is_relative_to(settings.lake) and file.exists() for file in files):
             return None
-    return [name for name, location in judged.items() if now[name] != location]
+    return [name for name, (_, location) in judged.items() if now[name] != location]
 
 
-def _news(settings: Settings, tables: dict[str, str], marks: dict[tuple[str, str, int], int]) -> list[str] | None:
-    """Of some Bronze tables, with their UUIDs, those with messages beyond what was judged.
+def _news(
+    settings: Settings, tables: dict[str, str | None], marks: dict[tuple[str, str, int], int]
+) -> list[str] | None:
+    """Of some Bronze tables, those with messages beyond what was judged.
+
+    Args:
+        settings: which home.
+        tables: their names -> UUID or location, by which they were noted; None: nothing had landed in it.
+        marks: cluster, topic and partition -> the first offset that was not judged.
 
     Returns:
         None: one is another table, or older than what was judged.
@@ -212,11 +288,13 @@ def _news(settings: Settings, tables: dict[str, str], marks: dict[tuple[str, str
 
     catalog = open_catalog(settings)
     news = []
-    for name, uuid in tables.items():
+    for name, identity in tables.items():
         table = load_bronze(catalog, name)
         landed = watermarks(table)
         mine = {place: offset for place, offset in marks.items() if place[1].replace("-", "_") == name}
-        if str(table.metadata.table_uuid) != uuid or any(n > landed.get(place, 0) for place, n in mine.items()):
+        if identity not in (None, str(table.metadata.table_uuid), table.location()):
+            return None
+        if any(offset > landed.get(place, 0) for place, offset in mine.items()):
             return None
         if any(offset > mine.get(place, 0) for place, offset in landed.items()):
             news.append(name)

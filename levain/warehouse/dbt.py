@@ -63,13 +63,13 @@ def build(
 ) -> None:
     """Build and test what new messages, changed code or unfinished builds can touch, or a dbt selection.
 
-    On DuckDB, what needs no build is found before dbt is imported, by `changes`; Spark builds everything.
+    What needs no build is found before dbt is imported, by `changes`.
 
     Args:
         settings: which home.
         target: `duckdb` or `spark`.
         full_refresh: rebuild every table, from all of Bronze.
-        audit: build everything, and tests read every row, not only what changed since they last passed.
+        audit: build everything, with every test: also those of the code, and all of them read every row.
         select: dbt selection; empty: what has to be built.
         manifest: the project as `parse` read it; None: read it first.
 
@@ -77,9 +77,7 @@ def build(
         LevainError: Bronze has no tables, a contract was changed without `levain generate`, another build runs, the
             selection matches nothing, a model cannot be built, a test fails, or what was built is not whole on disk.
     """
-    planned = (
-        partial(_plan, settings, whole=full_refresh or audit) if target == "duckdb" and not select else lambda: None
-    )
+    planned = partial(changes.plan, settings, target, whole=full_refresh or audit) if not select else lambda: None
     plan = planned()
     if plan is not None and plan.is_empty:
         with build_lock(settings):  # who holds it may be about to change something
@@ -109,7 +107,7 @@ def build(
         plan = planned()  # again: a build that was waited for may have done this one's work, or have failed
         if _nothing_to_do(plan):
             return
-        arguments += plan.arguments if plan is not None else []
+        arguments += plan.arguments if plan is not None and not audit else []
         try:
             result = run_dbt(settings, arguments, "Building", manifest, plan.notes if plan is not None else {})
         except KeyboardInterrupt:
@@ -127,10 +125,6 @@ def build(
     done = Counter(_PLURAL.get(str(each.node.resource_type), "other nodes") for each in result.results)
     counts = ", ".join(f"{done[kind]} {kind}" for kind in _PLURAL.values() if done[kind])
     say("build", f"{counts} in {time.monotonic() - began:.1f} s")
-
-
-def _plan(settings: Settings, *, whole: bool) -> changes.Plan:
-    return changes.everything(settings) if whole else changes.plan(settings)
 
 
 def _nothing_to_do(plan: changes.Plan | None) -> bool:
@@ -190,15 +184,18 @@ def run_dbt(
 
         from levain.warehouse.duckdb_plugin import release
 
+        said: list[str] = []
         try:
             with interrupts.noted() as interrupted, changes.noted(notes or {}):
-                report = _reporter(advance, interrupted)
+                report = _reporter(advance, interrupted, said)
                 outcome = dbtRunner(manifest=manifest, callbacks=[report]).invoke([*arguments, *places])
         finally:
             release()
     if interrupted and not outcome.success:
         raise KeyboardInterrupt
-    _raise_if_failed(settings, outcome)
+    _raise_if_failed(settings, outcome, said)
+    for line in said:
+        warn(line)
     return outcome.result
 
 
@@ -560,8 +557,13 @@ class _Collector(logging.Handler):
         self.messages.append(record.getMessage())
 
 
-def _reporter(advance: Callable[[int, str, int], None], interrupted: Sequence[float]) -> Callable[[EventMsg], None]:
-    """A callback for dbt's events that moves the progress display, and repeats an interrupt that was swallowed."""
+def _reporter(
+    advance: Callable[[int, str, int], None], interrupted: Sequence[float], said: list[str]
+) -> Callable[[EventMsg], None]:
+    """A callback for dbt's events.
+
+    It moves the progress display, repeats an interrupt that was swallowed, and keeps what the macros say.
+    """
     total = done = 0
 
     def report(event: EventMsg) -> None:
@@ -573,6 +575,9 @@ def _reporter(advance: Callable[[int, str, int], None], interrupted: Sequence[fl
             total = int(event.data.node_count)
         elif name == "NodeFinished":
             done += 1
+        elif name == "JinjaLogInfo":
+            said.append(str(event.data.msg))
+            return
         elif name != "NodeStart":
             return
         advance(done, getattr(getattr(event.data, "node_info", None), "node_name", ""), total)
@@ -585,7 +590,7 @@ _PLURAL = {"seed": "seeds", "snapshot": "snapshots", "model": "models", "unit_te
 _FAILED = ("error", "fail", "runtime error", "partial success")
 
 
-def _raise_if_failed(settings: Settings, outcome: dbtRunnerResult) -> None:
+def _raise_if_failed(settings: Settings, outcome: dbtRunnerResult, said: Sequence[str]) -> None:
     log = settings.run_dir / "dbt.log"
     if outcome.exception is not None:
         text = str(outcome.exception)
@@ -613,7 +618,7 @@ def _raise_if_failed(settings: Settings, outcome: dbtRunnerResult) -> None:
     skipped = sum(str(each.status) == "skipped" for each in results)
     more = f"; {skipped} that need them were skipped" if skipped else ""
     raise LevainError(
-        "\n".join([f"{len(failed)} of the build's nodes failed{more}.", *failed]),
+        "\n".join([f"{len(failed)} of the build's nodes failed{more}.", *failed, *(f"  {line}" for line in said)]),
         f"Repair the model or the data it names, then build again. Whole log: {log}",
     )
 

@@ -190,6 +190,7 @@ def _sources_yaml(contracts: list[Contract]) -> str:
     tables = "".join(
         f"      - name: {contract.table}\n"
         f"        description: {_quoted(_grain(contract) + ', as it was received. ' + contract.description)}\n"
+        f"{_freshness(contract)}"
         for contract in contracts
     )
     return (
@@ -202,6 +203,14 @@ def _sources_yaml(contracts: list[Contract]) -> str:
 """
         + tables
     )
+
+
+def _freshness(contract: Contract) -> str:
+    """What `dbt source freshness` warns of: nothing has landed for twice the time that the contract says."""
+    if contract.frequency_hours is None:
+        return ""
+    after = f"{{warn_after: {{count: {2 * contract.frequency_hours}, period: hour}}}}"
+    return f"        config: {{loaded_at_field: ingested_at, freshness: {after}}}\n"
 
 
 def _staging_yaml(contracts: list[Contract]) -> str:
@@ -220,10 +229,11 @@ def _messages_yaml(contracts: list[Contract]) -> str:
         text += _model(f"int_{table}__arrived", f"{one} that no build has judged yet; empty in a full refresh.")
         text += _model(f"int_{table}__verdicts", f"{one}, with its verdict. {contract.description}")
         text += f"""    data_tests:
-      - unique_together: {{arguments: {{columns: [kafka_cluster, topic, partition, kafka_offset]}}}}
-      - unique_together:
-          name: one_accepted_copy_of_each_event_in_{table}
-          arguments: {{columns: [event_id], among: "verdict = 'accepted'"}}
+      - row_rules:
+          arguments: {{keys: [[kafka_cluster, topic, partition, kafka_offset]],
+            not_null: [verdict, _build], conditions: ["{{{{ is_verdict('verdict') }}}}"]}}
+      - unique_together: {{name: one_accepted_copy_of_each_event_in_{table},
+          arguments: {{columns: [event_id], among: "verdict = 'accepted'"}}}}
     columns:
 """
         text += "".join(
@@ -231,15 +241,10 @@ def _messages_yaml(contracts: list[Contract]) -> str:
             for field in contract.fields
             if field.column not in EVENT_COLUMNS
         )
-        text += """      - name: verdict
-        description: "{{ doc('verdict') }}"
-        data_tests: [not_null, known_verdict]
-      - {name: _build, description: "{{ doc('_build') }}", data_tests: [not_null]}
-"""
-    text += _model("int_messages", "One row per Kafka message of any topic, with its verdict.") + "    columns:\n"
-    columns = _columns((*MESSAGE_COLUMNS, "verdict", "_build"))
-    received = "{name: received_at, description: \"{{ doc('received_at') }}\""
-    return text + columns.replace(received, f"{received}, data_tests: [not_null]")
+        text += _columns(("verdict", "_build"))
+    text += _model("int_messages", "One row per Kafka message of any topic, with its verdict.")
+    text += "    data_tests:\n      - row_rules: {arguments: {not_null: [received_at]}}\n    columns:\n"
+    return text + _columns((*MESSAGE_COLUMNS, "verdict", "_build"))
 
 
 def _model(name: str, description: str) -> str:

@@ -33,7 +33,7 @@
     {% if execute and flags.WHICH in ('build', 'run', 'test', 'snapshot', 'seed', 'show') %}
         {% do check_vars() %}
     {% endif %}
-    {% if execute and flags.WHICH in ('build', 'run', 'test', 'snapshot', 'show') %}
+    {% if execute and flags.WHICH in ('build', 'run', 'test', 'snapshot', 'show', 'freshness') %}
         {% do pin_bronze() %}
     {% endif %}
     {% if is_build() and (flags.EMPTY or flags.SAMPLE) %}
@@ -125,6 +125,7 @@
         {% do note_judged(results) %}
         {% do note_tests(results, build) %}
         {% do note_failures(results, build) %}
+        {% do say_broken_rules(results) %}
         {% if note_outcome(results, build) %}{% do note_code(build) %}{% endif %}
         {% do checkpoint() %}
     {% endif %}

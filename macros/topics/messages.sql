@@ -18,6 +18,11 @@
     {{ return(['accepted', 'duplicate', 'conflict', 'rejected', 'held']) }}
 {% endmacro %}
 
+{% macro is_verdict(column) %}
+    {#- column: string expression. Returns a boolean, null when the column is null. -#}
+    {{ return(column ~ " in ('" ~ verdict_names() | join("', '") ~ "')") }}
+{% endmacro %}
+
 {% macro select_list(columns, relation='', replaced={}) %}
     {#- A select list. relation: name that the columns are read from; replaced: column -> SQL in its place. -#}
     {% set items = [] %}

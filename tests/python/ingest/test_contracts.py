@@ -63,6 +63,11 @@ def of_schema(key: str, value: object) -> Callable[[dict[str, Any]], object]:
     return change
 
 
+def promise(**parts: object) -> Callable[[dict[str, Any]], object]:
+    """Change what the service level promises."""
+    return lambda document: document.update(slaProperties=[parts])
+
+
 WRONG = [
     (lambda d: d.update(apiVersion="v2.0.0"), "apiVersion", "v3.x"),
     (lambda d: d.update(domain="The Shop"), "domain", "source system"),
@@ -71,6 +76,9 @@ WRONG = [
     (lambda d: d["schema"][0].update(properties=[]), "schema.properties", "fields"),
     (lambda d: d["schema"][0]["properties"].append(field(d, "quantity")), "schema.properties", "is duplicated"),
     (lambda d: d["schema"][0].pop("description"), "schema.description", "missing"),
+    (promise(property="retention", value=1, unit="y"), "slaProperties", "one thing, once: frequency"),
+    (promise(property="frequency", value=1, unit="fortnight"), "slaProperties.frequency.unit", "h, hour, d, day"),
+    (promise(property="frequency", value=0, unit="d"), "slaProperties.frequency.value", "whole number"),
     (of_schema("key", "shop"), "schema.customProperties.key", "one of the event's fields"),
     (of_schema("identity", "customer_id"), "schema.properties", "event_id"),
     (of_schema("partitions", 0), "schema.customProperties.partitions", "1 to 10000"),

@@ -33,6 +33,22 @@ MODELS = {
             shop, item, cast(price as decimal(8, 2)) as price, note, cast(build as bigint) as _build
         from (values {{ var('items') }}) as t (shop, item, price, note, build)
     """,
+    "items.yml": """
+        models:
+          - name: items
+            columns: [{name: _build}]
+            data_tests:
+              - row_rules:
+                  name: rules_of_items
+                  arguments:
+                    keys: [[shop, item], [note]]
+                    not_null: [note, _build]
+                    conditions: ["price between 1 and 5", "shop <> 'o''clock'"]
+    """,
+    "passed.sql": """
+        {{ config(materialized='table', schema='meta', alias='tests') }}
+        select '{{ var('passed') }}' as test, '' as checksum, cast(1 as bigint) as build
+    """,
     "shapes.sql": """
         {{ config(materialized=var('shape'), unique_key='id', incremental_strategy='merge_changed') }}
         select 1 as id, cast(1 as bigint) as _build
@@ -74,6 +90,7 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.test = ""
         self.home = folder / "home"
         self.home.mkdir()
         for name in ("models", "snapshots"):
@@ -98,6 +115,8 @@ snapshots:
             "items": "('a', 'b', 1, 'c', 1)",
             "shape": "view",
             "clients": "(1, 'a', '2025-01-01')",
+            "passed": "",
+            "audit": "",
         } | values
         options = {
             "--project-dir": self.folder,
@@ -165,6 +184,37 @@ def test_merge_touches_what_changed_and_nothing_else(project: Project, engine: s
         ("b", "old"): ("6.00", "x", 1),
         ("c", "new"): ("7.00", "x", 2),
     }
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_rules_of_rows_are_counted_and_named(project: Project, engine: str) -> None:
+    """Each kind of rule, over all rows and over those that changed since build 1, on which the test had passed."""
+    old = ["('a', 'b', 9, 'old', 1)", "('o''clock', 'b', 1, 'other', 1)", "('a', 'c', 1, null, 1)"]
+    new = ["('a', 'b', 2, 'new', 2)", "('a', 'd', null, 'new', 2)", "('a', 'e', 0, 'x', 2)"]
+
+    def broken(*rows: str) -> dict[str, int]:
+        assert project.dbt(engine, "run", "--select", "items", "--full-refresh", items=", ".join(rows)).success
+        (test,) = project.dbt(engine, "test", "--select", "items").result
+        project.test = test.node.unique_id
+        found: dict[str, int] = dict(project.rows(engine, f"({test.node.compiled_code}) as broken"))  # type: ignore[arg-type]
+        assert (test.failures, str(test.status)) == (len(found), "fail" if found else "pass")
+        return found
+
+    assert broken(*old, *new) == {
+        "shop, item are unique together": 1,
+        "note is unique": 1,
+        "note is not null": 1,
+        "price between 1 and 5": 2,
+        "shop <> 'o''clock'": 1,
+    }
+    assert project.dbt(engine, "run", "--select", "passed", passed=project.test).success
+    assert broken(*old, *new) == {
+        "shop, item are unique together": 1,
+        "note is unique": 1,
+        "price between 1 and 5": 1,
+    }
+    assert broken("('a', 'b', 1, 'x', 2)", "('a', 'c', null, 'y', 1)") == {}
+    assert broken("('a', 'b', 1, 'x', 1)", "('a', 'c', 1, 'y', null)") == {"_build is not null": 1}
 
 
 @pytest.mark.parametrize("engine", ENGINES)

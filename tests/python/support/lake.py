@@ -109,7 +109,7 @@ class Lake:
         """
         plan = changes.plan(self.settings)
         if full:
-            plan = changes.everything(self.settings)
+            plan = changes.plan(self.settings, whole=True)
         if not plan.is_empty:
             with changes.noted(plan.notes):
                 self.build(*plan.arguments)

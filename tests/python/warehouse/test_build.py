@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -274,6 +274,17 @@ def test_a_release_of_a_message_that_is_not_there_is_said(project: Project, caps
     project.lake.write("delete from reference.released_messages")
 
 
+def test_the_freshness_of_a_source_is_that_of_bronze_now(project: Project) -> None:
+    """Not as of the last build; a topic that nothing was ever sent to is not fresh."""
+    project.lake.send("sales-events", [sale(99)], received_at=RECEIVED)
+    found = {name: status for name, (status, _) in project.dbt("source", "freshness").items()}
+    assert (found["sales_events"], found["equipment_extracts"]) == ("pass", "warn")
+    written = json.loads((project.lake.settings.root / "target" / "sources.json").read_text())["results"]
+    (sales,) = (each for each in written if each["unique_id"].endswith(".sales_events"))
+    newest = max(row["ingested_at"] for row in project.lake.tables["sales-events"].scan().to_arrow().to_pylist())
+    assert datetime.fromisoformat(sales["max_loaded_at"]) == newest
+
+
 def test_a_seed_is_loaded_by_its_columns_names_and_guesses_no_format(tmp_path: Path) -> None:
     project = Project(tmp_path)
     (project.folder / "seeds").unlink()
@@ -303,7 +314,7 @@ def test_an_interrupt_that_a_library_swallowed_is_repeated(monkeypatch: pytest.M
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     node = cast(EventMsg, SimpleNamespace(info=SimpleNamespace(name="NodeStart"), data=None))
     with interrupts.noted() as seen:
-        report = _reporter(lambda *_: None, seen)
+        report = _reporter(lambda *_: None, seen, [])
         report(node)
         with contextlib.suppress(KeyboardInterrupt):  # as a bare `except:` does
             signal.raise_signal(signal.SIGINT)

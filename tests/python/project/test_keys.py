@@ -1,0 +1,45 @@
+"""What a model says one row of it is, its tests prove."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from ingest.settings import PROJECT_ROOT
+
+#: Where two rows of these would also be two rows of another table, whose key is tested.
+KEYS_OF_ANOTHER = {
+    "int_messages": "the verdicts of each topic",
+    "sales_events": "one_accepted_copy_of_each_event_in_sales_events",
+    "product_changes": "one_accepted_copy_of_each_event_in_product_changes",
+    "store_extracts": "one_accepted_copy_of_each_event_in_store_extracts",
+    "ventes_clean": "one_accepted_copy_of_each_event_in_ventes_stream",
+    "mart_sales_performance": "int_sales__daily, joined with the one current version of each shop and product",
+}
+
+
+def described() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and description of every model, seed and snapshot."""
+    for folder in ("models", "seeds", "snapshots"):
+        for path in sorted((PROJECT_ROOT / folder).rglob("*.yml")):
+            document = yaml.safe_load(path.read_text(encoding="utf-8"))
+            for kind in ("models", "seeds", "snapshots"):
+                yield from ((each["name"], each) for each in document.get(kind) or [])
+
+
+RELATIONS = dict(described())
+
+
+@pytest.mark.parametrize("name", RELATIONS)
+def test_one_row_per_is_tested(name: str) -> None:
+    """But for what is only on the way to the verdicts: each message, and so each row, has one of them."""
+    if name.startswith("stg_") or name.endswith(("__checked", "__arrived", "_superseded")):
+        return
+    relation = RELATIONS[name]
+    assert relation["description"].startswith("One row per ")
+    arguments = [test["row_rules"]["arguments"] for test in relation.get("data_tests", []) if "row_rules" in test]
+    keys = [key for each in arguments for key in each.get("keys", [])]
+    assert bool(keys) != (name in KEYS_OF_ANOTHER), f"{name}: row_rules with keys, or KEYS_OF_ANOTHER"
