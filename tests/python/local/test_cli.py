@@ -24,10 +24,13 @@ from kafka_broker import free_port
 from lake import connect
 
 from ingest.contracts import load_contracts
+from ingest.settings import PROJECT_ROOT, Settings
 from levain import processes
+from levain.dev.picture import PICTURE, draw
 from levain.warehouse.dbt import LINEAGE_FIRST
 
-EVENTS = 700
+EVENTS = 5000
+"""As many as the demo sends by itself."""
 PROJECT = Path(__file__).parents[3]
 
 
@@ -66,7 +69,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Com
     home = tmp_path_factory.mktemp("demo") / "home"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        return home, levain(home, "demo", "--events", str(EVENTS), LEVAIN_BROKER_PORT=port, LEVAIN_METRICS_PORT=port)
+        return home, levain(home, "demo", LEVAIN_BROKER_PORT=port, LEVAIN_METRICS_PORT=port)
 
 
 @pytest.fixture
@@ -130,9 +133,22 @@ def test_what_the_demo_and_show_print_is_what_the_tables_have(
         assert [topic, *" ".join(f"{moment:%Y-%m-%d %H:%M:%S}" for moment in moments if moment).split()] in shown
 
 
+def test_the_readme_shows_what_the_demo_says(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    """Its text, but for how long the build took, and its picture."""
+    home, ran = demo
+    said = {
+        " ".join(line.split()) for line in re.sub(r" in [0-9.]+ s$", "", ran.stdout, flags=re.MULTILINE).splitlines()
+    }
+    text = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```text\n(landed .*?)```", text, re.DOTALL)
+    lines = {" ".join(re.sub(r" in [0-9.]+ s$", "", line).split()) for line in shown.splitlines()} - {"..."}
+    assert len(lines) > 14 and lines <= said | {""}
+    assert draw(Settings(home=home)) == PICTURE.read_text(encoding="utf-8")
+
+
 @pytest.mark.full
 def test_a_second_demo_says_that_it_sent_the_same_events(home: Path) -> None:
-    ran = levain(home, "demo", "--events", str(EVENTS), LEVAIN_BROKER_PORT=str(free_port()))
+    ran = levain(home, "demo", LEVAIN_BROKER_PORT=str(free_port()))
     assert ran.returncode == 0, ran.stderr
     assert "events of seed 1, which were sent before" in ran.stderr and "--seed 2" in ran.stderr
     ledger = json.loads(levain(home, "ledger", "--format", "json").stdout)
@@ -376,11 +392,11 @@ def test_readers_and_writers_of_a_locked_file_say_who_has_it(home: Path) -> None
 
 
 def test_a_failing_test_fails_the_build_with_its_name(home: Path, keep: Callable[[str], None]) -> None:
-    keep("update silver.int_sales_events__verdicts set event_id = null where verdict = 'accepted'")
+    keep("update silver.int_sales_events__verdicts set event_time = null where verdict = 'accepted'")
     ran = levain(home, "build", "--audit")
     assert ran.returncode == 1
     assert "of the build's nodes failed" in ran.stderr
-    assert re.search(r"sales_events has [1-9]\d* failures of a rule: event_id is not null", ran.stderr)
+    assert re.search(r"sales_events has [1-9]\d* failures of a rule: event_time is not null", ran.stderr)
     assert "Traceback" not in ran.stderr
 
 
