@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import current_thread, main_thread
+from threading import Timer, current_thread, main_thread
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+REPEATED_SECONDS = 0.05
+"""After this an interrupt comes again that Python could only report."""
 
 _received: list[int] = []
 
@@ -17,11 +21,22 @@ _received: list[int] = []
 def take() -> None:
     """Let SIGTERM and SIGHUP end this process as Ctrl-C does, by KeyboardInterrupt, so that it stops what it started.
 
-    A signal that is ignored, as SIGHUP below `nohup`, stays so.
+    A signal that is ignored, as SIGHUP below `nohup`, stays so. An interrupt that arrives in a finalizer, or a callback
+    of the garbage collector, where Python can only report an exception, comes again a moment later.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _interrupt)
+    report = sys.unraisablehook
+
+    def repeat_or_report(unraisable: sys.UnraisableHookArgs) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            number = _received[-1] if _received else signal.SIGINT
+            Timer(REPEATED_SECONDS, signal.pthread_kill, (main_thread().ident, number)).start()
+        else:
+            report(unraisable)
+
+    sys.unraisablehook = repeat_or_report
 
 
 def exit_code() -> int:

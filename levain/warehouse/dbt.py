@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from ingest.errors import LevainError
+from ingest.errors import BadInput, LevainError, StateError
 from ingest.settings import PROJECT_ROOT, Settings
 from levain import interrupts, processes
 from levain.terminal import errors, progress, say, show_table, warn
@@ -116,9 +116,7 @@ def build(
         if target == "duckdb":
             _check_file(settings)
     if not result.results:
-        raise LevainError(
-            f"Nothing is selected by `{select}`.", "`dbt ls --select ...` lists what a selection matches."
-        )
+        raise BadInput(f"Nothing is selected by `{select}`.", "`dbt ls --select ...` lists what a selection matches.")
     for each in result.results:
         if str(each.status) == "warn":
             warn(f"{each.node.resource_type} {each.node.name} ({each.node.original_file_path}): {each.message}")
@@ -211,7 +209,7 @@ def _check_file(settings: Settings) -> None:
         with duckdb.connect(str(path), read_only=True):
             pass
     except duckdb.Error as error:
-        raise locked(str(error), path) or LevainError(
+        raise locked(str(error), path) or StateError(
             f"{path} cannot be opened after the build: {one_line(error)}",
             f"Check the disk, and keep {log} if it is there.",
         ) from error
@@ -270,7 +268,7 @@ def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
             warn(unpassed)
         yield connection
     except duckdb.CatalogException as error:
-        raise LevainError(
+        raise StateError(
             f"{path} lacks a part of what was built: {one_line(error)}",
             "`levain build --full-refresh` builds it again from Bronze.",
         ) from error
@@ -307,7 +305,7 @@ def _not_built(settings: Settings) -> LevainError:
     path = settings.duckdb_file
     if not was_built(settings):
         return LevainError(f"Nothing was built yet: there is no {path}.", "Build the tables with `levain build`.")
-    return LevainError(
+    return StateError(
         f"{path} is lost: there is none, and yet this home was built.",
         f"Restore it from a backup. Without one, run `levain build`: {_REBUILT}.",
     )
@@ -510,7 +508,7 @@ def docs(settings: Settings, *, port: int, serve: bool) -> None:
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), partial(Quiet, directory=str(pages)))
     except OSError as error:
-        raise LevainError(f"Port {port} cannot be used: {error.strerror}.", "Choose another: `--port 0`.") from error
+        raise BadInput(f"Port {port} cannot be used: {error.strerror}.", "Choose another: `--port 0`.") from error
     with server:
         address = f"http://127.0.0.1:{server.server_address[1]}"
         say("serving", f"{address}/ and {address}/lineage/ until Ctrl-C")
@@ -595,7 +593,7 @@ def _raise_if_failed(settings: Settings, outcome: dbtRunnerResult, said: Sequenc
     if outcome.exception is not None:
         text = str(outcome.exception)
         if match := _UNMATCHED.search(text):
-            raise LevainError(
+            raise BadInput(
                 f"The selection {match[1]} matches no model, test or other node.", "`dbt ls` lists their names."
             )
         raise (
@@ -646,8 +644,8 @@ def _damaged(text: str, settings: Settings) -> LevainError | None:
     return _unreadable(settings.duckdb_file, " ".join(text.split()))
 
 
-def _unreadable(path: Path, why: str) -> LevainError:
-    return LevainError(
+def _unreadable(path: Path, why: str) -> StateError:
+    return StateError(
         f"{path} cannot be read: {why}",
         f"Restore it from a backup. Without one, move it away and run `levain build`: {_REBUILT}.",
     )

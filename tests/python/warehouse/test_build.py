@@ -324,6 +324,27 @@ def test_an_interrupt_that_a_library_swallowed_is_repeated(monkeypatch: pytest.M
     assert len(seen) == 2
 
 
+def test_an_interrupt_within_a_callback_of_the_collector_is_not_lost() -> None:
+    program = """
+import signal, time, weakref
+from levain import interrupts
+
+class Thing: pass
+
+interrupts.take()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+thing = Thing()
+reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
+try:
+    del thing
+    time.sleep(9)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert (ran.stdout, ran.stderr) == ("interrupted\n", "")
+
+
 def test_a_disk_that_is_full_is_an_error_and_the_file_stays_whole(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: what is in the log alone was not built.
 
