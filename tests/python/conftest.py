@@ -15,9 +15,6 @@ from ingest.settings import Settings
 
 pytest.register_assert_rewrite("batches", "workers")
 
-# A JVM that lives for minutes compiles its code once, and not again for speed: a quarter less CPU.
-os.environ["JDK_JAVA_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-
 LONGEST_FIRST = (
     "test_chaos.py",
     "test_two_engines.py",

@@ -17,6 +17,7 @@ from ingest.lake import path_of
 from ingest.settings import PROJECT_ROOT
 from levain.dev.parity import SCHEMAS, compare
 from levain.local.recover import run as recover
+from levain.warehouse import changes
 from levain.warehouse.dbt import run_dbt
 from levain.warehouse.spark import prepare
 
@@ -53,17 +54,20 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
 
 
 def test_both_engines_build_the_same_rows(lake: Lake) -> None:
-    """A first build and two incremental ones on each engine, then every table compared.
+    """A first build and one of what is new on each engine, then every table compared.
 
     The first part lands while the clock is ten minutes fast: Iceberg in Java refuses times that run backwards.
     """
     log = a_log(seed=5, events=600)
     places = edge_messages.append(log)
-    for part in range(3):
+    for part in range(2):
         with clock(ahead=0 if part else 600):
-            lands(lake, log, part, 3)
+            lands(lake, log, part, 2)
         for engine in ("duckdb", "spark"):
-            run_dbt(lake.settings, ["build", "--target", engine, *WITHOUT_TESTS], "")
+            plan = changes.plan(lake.settings, engine)
+            assert (plan.topics is None) == (part == 0), engine
+            run_dbt(lake.settings, ["build", "--target", engine, *WITHOUT_TESTS, *plan.arguments], "", notes=plan.notes)
+            assert changes.plan(lake.settings, engine).is_empty, engine
     assert_equal(lake)
     # Bronze loses messages that were judged: neither engine refreshes what they are in.
     lake.tables["sales-events"].refresh().delete("partition = 0 and offset < 4")
