@@ -55,6 +55,13 @@
       that is false for no row. Rows out of scope are not read, but for a missing `_build`, which would never be in
       scope: the column's statistics answer that.
     -#}
+    {% set lists = [keys, not_null, conditions] + (keys if keys is not string else []) %}
+    {% if lists | select('string') | list or not (keys or not_null or conditions) %}
+        {% do exceptions.raise_compiler_error(
+            'row_rules has no rule, or a text where a list belongs.\nWrite `keys: [[event_id], [store_id, sale_hour]]`, '
+            ~ '`not_null: [event_id]`, `conditions: [quantity > 0]`, one of them at least.'
+        ) %}
+    {% endif %}
     {% set scope = rows_in_scope() if tested_model_is_incremental() else 'true' %}
     {% set rules = {} %}
     {% for columns in keys %}

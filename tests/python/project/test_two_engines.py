@@ -69,6 +69,11 @@ def test_both_engines_build_the_same_rows(lake: Lake) -> None:
             run_dbt(lake.settings, ["build", "--target", engine, *WITHOUT_TESTS, *plan.arguments], "", notes=plan.notes)
             assert changes.plan(lake.settings, engine).is_empty, engine
     assert_equal(lake)
+    notes = Path(path_of(open_catalog(lake.settings).load_table(("meta", "code")).metadata_location))
+    readable = notes.read_bytes()
+    notes.write_bytes(b"garbage")
+    assert changes.plan(lake.settings, "spark").topics is None, "what cannot be read is built whole, which says why"
+    notes.write_bytes(readable)
     # Bronze loses messages that were judged: neither engine refreshes what they are in.
     lake.tables["sales-events"].refresh().delete("partition = 0 and offset < 4")
     for engine in ("duckdb", "spark"):

@@ -285,6 +285,15 @@ def test_the_freshness_of_a_source_is_that_of_bronze_now(project: Project) -> No
     assert datetime.fromisoformat(sales["max_loaded_at"]) == newest
 
 
+@pytest.mark.parametrize("rules", ["not_null='event_id'", "keys=['event_id']", ""])
+def test_rules_that_are_no_lists_are_refused(project: Project, rules: str) -> None:
+    """A text would be read as a list of its letters; without a rule, nothing would be tested."""
+    project.file("tests/wrong.sql", f"{{{{ test_row_rules(ref('fct_sales'), {rules}) }}}}")
+    refused = project.dbt("parse")
+    (project.folder / "extra" / "tests" / "wrong.sql").unlink()
+    assert "row_rules has no rule, or a text where a list belongs" in refused[""][0]
+
+
 def test_a_seed_is_loaded_by_its_columns_names_and_guesses_no_format(tmp_path: Path) -> None:
     project = Project(tmp_path)
     (project.folder / "seeds").unlink()
