@@ -124,7 +124,7 @@
         {% if (test.get('test_metadata') or {}).get('name') == 'row_rules' %}
             {% set tested = test.attached_node.split('.')[-1] %}
             {% for row in run_query(result.node.compiled_code).rows %}
-                {% do log(tested ~ ' has ' ~ row[1] ~ ' failures of a rule: ' ~ row[0], info=True) %}
+                {% do log(tested ~ ' breaks a rule (failures: ' ~ row[1] ~ '): ' ~ row[0], info=True) %}
             {% endfor %}
         {% endif %}
     {% endfor %}

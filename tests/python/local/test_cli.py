@@ -396,7 +396,7 @@ def test_a_failing_test_fails_the_build_with_its_name(home: Path, keep: Callable
     ran = levain(home, "build", "--audit")
     assert ran.returncode == 1
     assert "of the build's nodes failed" in ran.stderr
-    assert re.search(r"sales_events has [1-9]\d* failures of a rule: event_time is not null", ran.stderr)
+    assert re.search(r"sales_events breaks a rule \(failures: [1-9]\d*\): event_time is not null", ran.stderr)
     assert "Traceback" not in ran.stderr
 
 
