@@ -17,6 +17,8 @@ KEYS_OF_ANOTHER = {
     "product_changes": "one_accepted_copy_of_each_event_in_product_changes",
     "store_extracts": "one_accepted_copy_of_each_event_in_store_extracts",
     "ventes_clean": "one_accepted_copy_of_each_event_in_ventes_stream",
+    "marketplace_clients_history": "dim_marketplace_client, which has a row for each",
+    "marketplace_produits_history": "dim_marketplace_product, which has a row for each",
     "mart_sales_performance": "int_sales__daily, joined with the one current version of each shop and product",
 }
 
