@@ -167,7 +167,7 @@ def ready(worker: Worker) -> str:
         return answer.read().decode()
 
 
-@pytest.mark.parametrize("seconds", [15, pytest.param(120, marks=pytest.mark.full)])
+@pytest.mark.parametrize("seconds", [5, pytest.param(120, marks=pytest.mark.full)])
 def test_the_catalog_is_away(apache_kafka: Broker, home: Path, start: Callable[..., Worker], seconds: int) -> None:
     make_topics(apache_kafka, home)
     worker = start(apache_kafka)

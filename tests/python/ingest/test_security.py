@@ -168,7 +168,7 @@ def levain(home: Path, variables: dict[str, str], *arguments: str) -> subprocess
 # Who is let in
 
 
-@pytest.mark.parametrize("door", ["sasl, plain", "sasl over tls", "mutual tls"])
+@pytest.mark.parametrize("door", [pytest.param("sasl, plain", marks=pytest.mark.full), "sasl over tls", "mutual tls"])
 def test_every_part_of_levain_comes_in(door: str, secured: Secured, tmp_path: Path) -> None:
     """Topics, sample events, the worker and the doctor by one set of variables; then Bronze against Kafka."""
     home, variables = tmp_path / "home", secured.doors[door]

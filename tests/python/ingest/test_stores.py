@@ -223,7 +223,7 @@ def test_maintenance_leaves_the_rows_and_removes_the_orphans(kind: str, set_up: 
 # The worker
 
 
-@pytest.mark.parametrize("kind", ["postgres-and-s3", "rest-and-s3"])
+@pytest.mark.parametrize("kind", ["postgres-and-s3", pytest.param("rest-and-s3", marks=pytest.mark.full)])
 def test_a_worker_killed_in_mid_stream(
     kind: str, set_up: SetUp, apache_kafka: Broker, home: Path, start: Callable[..., Worker], stores: Stores
 ) -> None:

@@ -101,7 +101,7 @@ def test_what_is_buffered_lands_before_a_sigterm_ends_it(
 # Whatever happens to it
 
 
-@pytest.mark.parametrize("kind", ["apache_kafka", "embedded_broker"])
+@pytest.mark.parametrize("kind", ["apache_kafka", pytest.param("embedded_broker", marks=pytest.mark.full)])
 def test_killed_again_and_again(
     request: pytest.FixtureRequest, home: Path, start: Callable[..., Worker], kind: str
 ) -> None:

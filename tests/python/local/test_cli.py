@@ -411,6 +411,7 @@ def keep(home: Path) -> Callable[[str], None]:
     return run
 
 
+@pytest.mark.full
 def test_a_part_that_is_damaged_or_missing_is_said_in_two_lines(home: Path) -> None:
     """Before the full refresh below, which brings back what is dropped here."""
     data = next((home / "lake" / "bronze").glob("sales_events*/data/**/*.parquet"))
