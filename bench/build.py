@@ -33,13 +33,13 @@ from levain.terminal import show_table, warn
 
 TOPIC = "sales-events"
 NEW = 10_000
-PR_SET_CHILD_SUBREAPER = 36
-"""Of Linux's prctl: processes whose parent has ended become children of this one."""
-
 BATCH = 200_000
 PARTITIONS = 3
 PRODUCTS = 400
 FIRST = datetime(2024, 1, 1, 6, tzinfo=UTC)
+
+PR_SET_CHILD_SUBREAPER = 36
+"""Of Linux's prctl: processes whose parent has ended become children of this one."""
 
 NOTHING = "nothing new"
 PLAIN = f"{NEW:,} new"

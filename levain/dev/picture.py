@@ -59,15 +59,12 @@ def draw(settings: Settings) -> str:
 
 
 def _heading(x: int, number: str, words: str) -> str:
-    return (
-        f'  <text class="large" x="{x}" y="50">{number}</text>\n  <text class="quiet" x="{x}" y="74">{words}</text>\n'
-    )
+    return _text(x, 50, number, "large") + _text(x, 74, words, "quiet")
 
 
 def _bar(kind: str, x: float, y: float, width: float, height: float) -> str:
-    return (
-        f'  <rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{max(width, 1):.1f}" height="{max(height, 1):.1f}"/>\n'
-    )
+    width, height = max(width, 1), max(height, 1)
+    return f'  <rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"/>\n'
 
 
 def _text(x: float, y: float, words: str, kind: str = "") -> str:
@@ -96,13 +93,14 @@ def _days(connection: duckdb.DuckDBPyConnection) -> str:
 
 def _products(connection: duckdb.DuckDBPyConnection) -> str:
     """The products with the highest net sales as bars."""
-    count, net = connection.execute("select count(*), sum(margin_amount) from gold.mart_product_sales").fetchone() or ()
+    sold = connection.execute("select count(*), sum(margin_amount) from gold.mart_product_sales")
+    ((count, margin),) = sold.fetchall()
     best = connection.execute(
         "select coalesce(product_name, product_id), units, net_amount from gold.mart_product_sales "
         "order by sales_rank limit 6"
     ).fetchall()
     left, width = 480, 360
-    drawn = _heading(left, f"{net:,.2f} €", f"margin of {count} products; the six that sold best")
+    drawn = _heading(left, f"{margin:,.2f} €", f"margin of {count} products; the six that sold best")
     step = (_BOTTOM - _TOP + 14) / len(best)
     for number, (name, units, amount) in enumerate(best):
         y = _TOP + number * step

@@ -103,14 +103,14 @@ def plan(settings: Settings, target: str = "duckdb", *, whole: bool = False) -> 
         return Plan(code)
     try:
         with _notes(settings, target) as notes:
-            is_known = bool(notes.execute("select 1 from meta.code where code = ?", [code]).fetchone())
-            everything = Plan(code, is_known=is_known)
-            last = notes.execute(
-                "select build, relations from meta.code where code = ? "
-                "and build = (select max(build) from meta.builds) and not exists (select 1 from meta.failures)",
+            passed = notes.execute(
+                "select build, relations, "
+                "build = (select max(build) from meta.builds) and not exists (select 1 from meta.failures) "
+                "from meta.code where code = ? order by build desc limit 1",
                 [code],
             ).fetchone()
-            if whole or last is None:
+            everything = Plan(code, is_known=passed is not None)
+            if whole or passed is None or not passed[2]:
                 return everything
             found = _relations(settings, target, notes)
             judged = _judged(settings, target, notes)
@@ -118,7 +118,8 @@ def plan(settings: Settings, target: str = "duckdb", *, whole: bool = False) -> 
     except (duckdb.Error, sqlite3.Error, _NotReadable):
         # No notes, another process has them, an older build's tables, damage: the build itself says which.
         return Plan(code)
-    if not set(json.loads(last[1])) <= found:
+    build, relations, _ = passed
+    if not set(json.loads(relations)) <= found:
         return everything
     changed = _changed(settings, judged)
     if changed is None:
@@ -128,7 +129,7 @@ def plan(settings: Settings, target: str = "duckdb", *, whole: bool = False) -> 
         {name: judged[name][0] for name in changed},
         {(cluster, topic, number): offset for cluster, topic, number, offset in marks},
     )
-    return everything if news is None else Plan(code, tuple(news), last[0], is_known)
+    return everything if news is None else Plan(code, tuple(news), build, is_known=True)
 
 
 @contextmanager

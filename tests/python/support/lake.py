@@ -107,9 +107,7 @@ class Lake:
         Returns:
             how many topics it built; None: everything.
         """
-        plan = changes.plan(self.settings)
-        if full:
-            plan = changes.plan(self.settings, whole=True)
+        plan = changes.plan(self.settings, whole=full)
         if not plan.is_empty:
             with changes.noted(plan.notes):
                 self.build(*plan.arguments)
