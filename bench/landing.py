@@ -1,6 +1,6 @@
 """How fast messages become committed Iceberg rows, beside what others do on the same machine with the same messages.
 
-`python bench/landing.py [--messages 1000000] [--rounds 3]`: one Apache Kafka broker, one topic of 3 partitions with
+`python bench/landing.py [--messages 4000000] [--rounds 3]`: one Apache Kafka broker, one topic of 3 partitions with
 JSON messages of 230 bytes, read from its beginning by each in turn, alone, in rounds:
 
 - aiokafka, only counting: the ceiling of what Python reads;
@@ -11,7 +11,8 @@ JSON messages of 230 bytes, read from its beginning by each in turn, alone, in r
 
 A rate is the median of the rounds. A ratio is the median of those of each round, so that what else the machine does
 weighs on both sides. Rates are without the start of the process: aiokafka's and stock Faust's are from their first
-message on, Levain's from when its worker is ready, Spark's are of its batches alone. CPU and memory are those of the
+message on, Levain's from when its worker is ready, Spark's are of its batches alone. Levain's ends with the last commit, which
+comes up to a commit interval (2 s) after the last message was read: a log of a million is read in less time than that. CPU and memory are those of the
 reading process; Spark's of Python and the JVM together.
 """
 
@@ -227,7 +228,7 @@ def report(stock: Result, rounds: Sequence[dict[str, Result]], messages: int) ->
     )
     sparks = [reader for reader in every if reader.startswith(SPARK)]
     goals = (
-        ("of aiokafka's rate", [r[LEVAIN].rate / r[AIOKAFKA].rate for r in rounds], "at least 0.6"),
+        ("of aiokafka's rate", [r[LEVAIN].rate / r[AIOKAFKA].rate for r in rounds], "at least 0.9"),
         ("times stock Faust's", [r[LEVAIN].rate / stock.rate for r in rounds], "at least 25"),
         (
             "times warm Spark's, the better of its two ways",
@@ -235,12 +236,14 @@ def report(stock: Result, rounds: Sequence[dict[str, Result]], messages: int) ->
             "at least 1.5",
         ),
     )
+    cpu = [r.cpu / r.messages * 1e6 for r in every[LEVAIN]]
     memory = max(r.memory for r in every[LEVAIN])
     show_table(
         "Levain",
         ("", "measured", "lowest - highest", "goal"),
         [
             *((what, f"{median(rs):.2f}", f"{min(rs):.2f} - {max(rs):.2f}", goal) for what, rs, goal in goals),
+            ("CPU s per million", f"{median(cpu):.2f}", f"{min(cpu):.2f} - {max(cpu):.2f}", "at most 2.0"),
             ("most memory, MB", f"{memory:,.0f}", "", "below 500"),
         ],
     )
@@ -248,7 +251,7 @@ def report(stock: Result, rounds: Sequence[dict[str, Result]], messages: int) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--messages", type=int, default=1_000_000)
+    parser.add_argument("--messages", type=int, default=4_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--count", metavar="BOOTSTRAP", help=argparse.SUPPRESS)
     options = parser.parse_args()

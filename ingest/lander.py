@@ -433,8 +433,11 @@ def _timestamps(values: Sequence[int]) -> pa.Array:
 
 def _headers(headers: Sequence[Sequence[tuple[str, bytes | None]]]) -> pa.Array:
     """One list of (key, value, value_bytes) per record, empty where it has no headers."""
-    ends = pc.cumulative_sum(pa.array([0, *(len(pairs) for pairs in headers)], pa.int32()))
-    flat: list[tuple[str, Any]] = [pair for pairs in headers for pair in pairs]
+    flat: list[tuple[str, Any]] = []
+    ends = pa.repeat(pa.scalar(0, pa.int32()), len(headers) + 1)
+    if any(headers):
+        flat = [pair for pairs in headers for pair in pairs]
+        ends = pc.cumulative_sum(pa.array([0, *map(len, headers)], pa.int32()))
     value, value_bytes = _text_or_bytes([value for _, value in flat])
     struct = pa.StructArray.from_arrays(
         [pa.array([key for key, _ in flat], pa.string()), value, value_bytes], names=["key", "value", "value_bytes"]

@@ -8,11 +8,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.consumer import fetcher
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 from batches import Message
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from ingest.kafka import Cluster
+from ingest.patches import aiokafka_records
 from ingest.transport import ConsumerThread
 
 KEPT, GONE = TP("sales-events", 0), TP("sales-events", 1)
@@ -78,3 +82,46 @@ def test_a_fetch_that_spans_a_seek_swallows_nothing(monkeypatch: pytest.MonkeyPa
     thread._consumer = consumer
     reading = asyncio.run(thread.readings())["test", KEPT.topic, KEPT.partition]
     assert reading is not None and began <= reading.observed_at <= time.time(), "silence counts from the seek on"
+
+
+def batch(first: int, count: int, *, compressed: bool, producer: int = -1) -> bytes:
+    """A batch as the broker sends it; of a producer: one of its transaction."""
+    builder = DefaultRecordBatchBuilder(2, int(compressed), int(producer >= 0), producer, 0, 0, 1_000_000)
+    for number in range(count):
+        builder.append(number, 1_700_000_000_000 + first + number, b"key", b"%d" % (first + number), [("a", b"b")])
+    content = builder.build()
+    content[:8] = first.to_bytes(8, "big")  # the base offset, which is not in the checksum
+    return bytes(content)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_records_come_as_from_aiokafka_itself(compressed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the middle of a batch on, over gaps, without those of an aborted transaction; and where it goes on from."""
+    content = b"".join(
+        [
+            *(batch(first, 5, compressed=compressed) for first in (0, 5)),
+            batch(20, 3, compressed=compressed, producer=7),
+            batch(30, 4, compressed=compressed, producer=8),
+        ]
+    )
+
+    def read(start: int) -> tuple[list[tuple[object, ...]], list[int]]:
+        positions: list[int] = []
+        state = SimpleNamespace(
+            has_valid_position=True, position=start, paused=False, consumed_to=lambda offset: positions.append(offset)
+        )
+        assignment: Any = SimpleNamespace(active=True, state_value=lambda _: state)
+        tp = fetcher.TopicPartition("sales-events", 0)
+        records = fetcher.PartitionRecords(
+            tp, MemoryRecords(content), [(7, 20)], start, None, None, True, fetcher.READ_COMMITTED
+        )
+        found = fetcher.FetchResult(tp, assignment=assignment, partition_records=records, backoff=0).getall()
+        return [(r.offset, r.timestamp, r.key, r.value, tuple(r.headers)) for r in found], positions
+
+    stock = {start: read(start) for start in (0, 3)}
+    monkeypatch.setattr(fetcher, "PartitionRecords", None)
+    monkeypatch.setattr(fetcher, "FetchResult", None)
+    aiokafka_records.apply()
+    assert {start: read(start) for start in stock} == stock
+    assert [row[0] for row in stock[3][0]] == [*range(3, 10), *range(30, 34)]
+    assert stock[3][1] == [34]
