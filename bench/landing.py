@@ -3,7 +3,7 @@
 `python bench/landing.py [--messages 4000000] [--rounds 3]`: one Apache Kafka broker, one topic of 3 partitions with
 JSON messages of 230 bytes, read from its beginning by each in turn, alone, in rounds:
 
-- aiokafka, only counting: the ceiling of what Python reads;
+- aiokafka, only counting, as one thread;
 - Levain's worker, as `faust -A ingest.app worker` starts it, to committed rows;
 - Spark Structured Streaming into an Iceberg table of the same columns, in batches of 200,000 and in one batch. Its
   session is warm: it has streamed the topic once before, and stays for all rounds;
@@ -11,9 +11,9 @@ JSON messages of 230 bytes, read from its beginning by each in turn, alone, in r
 
 A rate is the median of the rounds. A ratio is the median of those of each round, so that what else the machine does
 weighs on both sides. Rates are without the start of the process: aiokafka's and stock Faust's are from their first
-message on, Levain's from when its worker is ready, Spark's are of its batches alone. Levain's ends with the last commit, which
-comes up to a commit interval (2 s) after the last message was read: a log of a million is read in less time than that. CPU and memory are those of the
-reading process; Spark's of Python and the JVM together.
+message on, Levain's from when its worker is ready, Spark's are of its batches alone. Levain's ends with the last
+commit, which comes up to a commit interval (2 s) after the last message was read: a log of a million is read in less
+time than that. CPU and memory are those of the reading process; Spark's of Python and the JVM together.
 """
 
 from __future__ import annotations
