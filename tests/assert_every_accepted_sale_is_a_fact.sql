@@ -1,27 +1,42 @@
--- Silver's accepted sales and the fact table are the same events.
+-- Silver's accepted sales and the fact table are the same events, each once.
+{% set changed_only = 'where event_id in (select event_id from changed)' if passed_build() is not none else '' %}
 with changed as (
 
-    select
-        event_id,
-        event_date
+    select event_id
     from {{ ref('sales_events') }}
     where {{ rows_in_scope() }}
     union
-    select
-        event_id,
-        sale_date
+    select event_id
     from {{ ref('fct_sales') }}
     where {{ rows_in_scope() }}
+
+),
+
+events as (
+
+    select
+        event_id,
+        event_date,
+        1 as sales,
+        0 as facts
+    from {{ ref('sales_events') }}
+    {{ changed_only }}
+    union all
+    select
+        event_id,
+        sale_date as event_date,
+        0 as sales,
+        1 as facts
+    from {{ ref('fct_sales') }}
+    {{ changed_only }}
 
 )
 
 select
-    changed.event_id,
-    sales.event_id as sale_event_id,
-    facts.event_id as fact_event_id
-from changed
-left join {{ ref('sales_events') }} as sales
-    on changed.event_id = sales.event_id and changed.event_date = sales.event_date
-left join {{ ref('fct_sales') }} as facts
-    on changed.event_id = facts.event_id and changed.event_date = facts.sale_date
-where sales.event_id is null or facts.event_id is null
+    event_id,
+    event_date,
+    sum(sales) as sales,
+    sum(facts) as facts
+from events
+group by event_id, event_date
+having sum(sales) <> 1 or sum(facts) <> 1

@@ -1,25 +1,15 @@
 {{ config(materialized='view') }}
 
-with sales as (
+with monthly as (
 
-    select
-        *,
-        {{ month_start('sale_date') }} as sales_month
-    from {{ ref('mart_sales_performance') }}
+    select * from {{ ref('int_sales__monthly') }}
 
 ),
 
-monthly as (
+products as (
 
-    select
-        sales_month,
-        product_id,
-        max(product_name) as product_name,
-        max(category) as category,
-        cast(sum(units) as bigint) as units,
-        cast(sum(net_amount) as decimal(28, 2)) as net_amount
-    from sales
-    group by sales_month, product_id
+    select * from {{ ref('dim_product') }}
+    where is_current
 
 ),
 
@@ -37,15 +27,16 @@ ranked as (
 final as (
 
     select
-        sales_month,
-        cast(product_rank as int) as product_rank,
-        product_id,
-        product_name,
-        category,
-        units,
-        net_amount
+        ranked.sales_month,
+        cast(ranked.product_rank as int) as product_rank,
+        ranked.product_id,
+        products.product_name,
+        products.category,
+        ranked.units,
+        ranked.net_amount
     from ranked
-    where product_rank <= 10
+    left join products on ranked.product_id = products.product_id
+    where ranked.product_rank <= 10
 
 )
 
