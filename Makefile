@@ -70,8 +70,9 @@ setup-dev: $(STAMPS)/dev
 
 $(STAMPS)/dev: $(STAMPS)/runtime requirements/spark.txt requirements/dev.txt
 	@echo "Installing what the tests and the Spark target need"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --compile-bytecode \
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes \
 	  -r requirements/runtime.txt -r requirements/spark.txt -r requirements/dev.txt
+	@$(BIN)/python -m compileall -q -j 0 "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" ingest levain
 	@touch $@
 
 spark-jars: $(SPARK_JARS)/.fetched

@@ -57,30 +57,35 @@ class Plan:
     Attributes:
         code: checksum of the project; empty: dbt is steered by something else, too, so nothing can be left out.
         topics: tables of Bronze with messages that no build has judged; None: everything has to be built.
+        moved: tables of Bronze without news whose files are others than those that were judged, as after `levain
+            maintain` or `levain recover`: views would go on reading files that may be gone.
         build: number of the build that the plan goes on from; None: there is none.
         is_known: a build of this very project has passed here before, with its unit tests, which test code, not data.
     """
 
     code: str
     topics: tuple[str, ...] | None = None
+    moved: tuple[str, ...] = ()
     build: int | None = None
     is_known: bool = False
 
     @property
     def is_empty(self) -> bool:
         """Nothing has to be built."""
-        return self.topics == ()
+        return self.topics == () and not self.moved
 
     @property
     def arguments(self) -> list[str]:
         """What `dbt build` has to select: the topics with news and all that is built from them, with every test of it.
 
+        Of a table that was moved, the two models that note how far it was judged: their build makes the views anew.
         But for views, whose SQL is the same in each build of a project. (`empty` keeps dbt from leaving out their
         tests, too: `+` has named the tests.)
         """
         arguments = ["--exclude-resource-type", "unit_test"] if self.is_known else []
         if self.topics is not None:
             arguments += ["--select", *(f"source:bronze.{table}+" for table in self.topics)]
+            arguments += [f"int_{table}__{model}" for table in self.moved for model in ("arrived", "verdicts")]
             arguments += ["--exclude", "config.materialized:view", "--indirect-selection", "empty"]
         return arguments
 
@@ -124,12 +129,12 @@ def plan(settings: Settings, target: str = "duckdb", *, whole: bool = False) -> 
     changed = _changed(settings, judged)
     if changed is None:
         return everything
-    news = _news(
+    found_news = _news(
         settings,
-        {name: judged[name][0] for name in changed},
+        {name: judged[name] for name in changed},
         {(cluster, topic, number): offset for cluster, topic, number, offset in marks},
     )
-    return everything if news is None else Plan(code, tuple(news), build, is_known=True)
+    return everything if found_news is None else Plan(code, *map(tuple, found_news), build, is_known=True)
 
 
 @contextmanager
@@ -271,25 +276,28 @@ def _changed(settings: Settings, judged: dict[str, tuple[str | None, str | None]
 
 
 def _news(
-    settings: Settings, tables: dict[str, str | None], marks: dict[tuple[str, str, int], int]
-) -> list[str] | None:
-    """Of some Bronze tables, those with messages beyond what was judged.
+    settings: Settings,
+    tables: dict[str, tuple[str | None, str | None]],
+    marks: dict[tuple[str, str, int], int],
+) -> tuple[list[str], list[str]] | None:
+    """Of some Bronze tables, those with messages beyond what was judged, and others whose files have changed.
 
     Args:
         settings: which home.
-        tables: their names -> UUID or location, by which they were noted; None: nothing had landed in it.
+        tables: their names -> UUID or location, by which they were noted (None: nothing had landed in it), and the
+            metadata file that was judged (None: it was not noted).
         marks: cluster, topic and partition -> the first offset that was not judged.
 
     Returns:
         None: one is another table, or older than what was judged.
     """
     if not tables:
-        return []
-    from ingest.catalog import load_bronze, open_catalog, watermarks
+        return [], []
+    from ingest.catalog import load_bronze, metadata_location, open_catalog, watermarks
 
     catalog = open_catalog(settings)
-    news = []
-    for name, identity in tables.items():
+    news, moved = [], []
+    for name, (identity, judged) in tables.items():
         table = load_bronze(catalog, name)
         landed = watermarks(table)
         mine = {place: offset for place, offset in marks.items() if place[1].replace("-", "_") == name}
@@ -299,4 +307,6 @@ def _news(
             return None
         if any(offset > mine.get(place, 0) for place, offset in landed.items()):
             news.append(name)
-    return news
+        elif judged not in (None, metadata_location(table)):
+            moved.append(name)
+    return news, moved

@@ -10,13 +10,13 @@ import os
 import re
 import secrets
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import commands
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -155,14 +155,8 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 
 
 def levain(home: Path, variables: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [Path(sys.executable).with_name("levain"), *arguments],
-        env={"PATH": os.environ["PATH"], "HOME": str(home), "LEVAIN_HOME": str(home), **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    env = {"PATH": os.environ["PATH"], "HOME": str(home), "LEVAIN_HOME": str(home), **variables}
+    return commands.levain(*arguments, env=env, timeout=60)
 
 
 # Who is let in

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import commands
 import duckdb
 import pytest
 from batches import P0, fetch, offsets
@@ -263,8 +262,7 @@ def test_duckdb_builds_from_postgres_and_s3(set_up: SetUp, home: Path, stores: S
     environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "LEVAIN_HOME": str(home), **variables}
 
     def levain(*arguments: str) -> str:
-        program = Path(sys.executable).with_name("levain")
-        done = subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, check=False)
+        done = commands.levain(*arguments, env=environment)
         said = done.stdout + done.stderr
         assert done.returncode == 0, said
         assert not [secret for secret in stores.secrets if secret in said]
@@ -426,13 +424,8 @@ def test_no_command_and_no_log_shows_a_secret(
     variables = set_up(kind, **change(stores))
     make_topics(apache_kafka, home)
     worker = start(apache_kafka, **variables)
-    doctor = subprocess.run(
-        [Path(sys.executable).with_name("levain"), "doctor"],
-        env={"PATH": os.environ["PATH"], "HOME": str(home), "LEVAIN_HOME": str(home), **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LEVAIN_HOME": str(home), **variables}
+    doctor = commands.levain("doctor", env=environment)
     assert worker.wait() == 1
     for output in (worker.output, doctor.stdout + doctor.stderr):
         assert not [secret for secret in (*stores.secrets, "wr0ng-secret") if secret in output]

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import commands
 import duckdb
 import pytest
 from kafka_broker import free_port
@@ -36,13 +37,18 @@ PROJECT = Path(__file__).parents[3]
 
 def levain(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command with a home, and with no other setting but those given."""
+    return commands.levain(*arguments, env=environment(home, variables))
+
+
+def program(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The same by the program that users start, where its start matters."""
     return subprocess.run(
         command(*arguments), env=environment(home, variables), capture_output=True, text=True, check=False, timeout=240
     )
 
 
 def command(*arguments: str) -> list[str]:
-    return [str(Path(sys.executable).with_name("levain")), *arguments]
+    return [commands.PROGRAM, *arguments]
 
 
 def environment(home: Path, variables: Mapping[str, str]) -> dict[str, str]:
@@ -69,7 +75,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Com
     home = tmp_path_factory.mktemp("demo") / "home"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        return home, levain(home, "demo", LEVAIN_BROKER_PORT=port, LEVAIN_METRICS_PORT=port)
+        return home, program(home, "demo", LEVAIN_BROKER_PORT=port, LEVAIN_METRICS_PORT=port)
 
 
 @pytest.fixture
@@ -239,10 +245,10 @@ def test_odd_surroundings_are_said(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     cases = [
-        (levain(tmp_path, "query", "select 'é'", **ascii_only), "Argument 2 is not text in ascii"),
-        (levain(tmp_path / "é", "show", **ascii_only), "LEVAIN_HOME is not text in ascii"),
-        (levain(tmp_path / os.fsdecode(b"\xff"), "show"), "LEVAIN_HOME is not text in utf-8"),
-        (levain(tmp_path / "loop", "show"), "LEVAIN_HOME: this path leads nowhere"),
+        (program(tmp_path, "query", "select 'é'", **ascii_only), "Argument 2 is not text in ascii"),
+        (program(tmp_path / "é", "show", **ascii_only), "LEVAIN_HOME is not text in ascii"),
+        (program(tmp_path / os.fsdecode(b"\xff"), "show"), "LEVAIN_HOME is not text in utf-8"),
+        (program(tmp_path / "loop", "show"), "LEVAIN_HOME: this path leads nowhere"),
     ]
     gone = f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && {command('doctor')[0]} doctor"
     shell = subprocess.run(
@@ -315,8 +321,8 @@ def test_any_terminal_will_do(home: Path) -> None:
     """Encodings without the data's characters, a narrow or dumb terminal, no HOME, streams that are closed."""
     odd = {"PYTHONIOENCODING": "ascii", "TERM": "dumb", "COLUMNS": "20", "LANG": "C", "HOME": "/nowhere"}
     sql = "select 'Éclair' || chr(27) as name"
-    assert levain(home, "query", sql, **odd).stdout.split() == ["name", r"\xc9clair\x1b"]
-    assert levain(home, "query", sql, "--format", "csv", **odd).stdout == "name\nÉclair\x1b\n", "data stays as it is"
+    assert program(home, "query", sql, **odd).stdout.split() == ["name", r"\xc9clair\x1b"]
+    assert program(home, "query", sql, "--format", "csv", **odd).stdout == "name\nÉclair\x1b\n", "data stays as it is"
     for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
         for arguments, code in (("show", 0), ("clean </dev/null", 1)):
             shell = ["bash", "-c", f"{command()[0]} {arguments} {closed}"]

@@ -282,9 +282,9 @@ def built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with two builds, which each test puts back."""
     lake = Lake(tmp_path_factory.mktemp("built"))
     send(lake, range(6))
-    lake.build()
+    lake.build_what_is_new()
     send(lake, range(6, 9), partition=1)
-    lake.build()
+    lake.build_what_is_new()
     return lake.settings.root
 
 
@@ -328,12 +328,12 @@ def test_a_lost_catalog_is_noticed_and_recovered_from_the_lake(home: Path, built
     assert "is known" in run(home, "recover").output
     again = Lake(home)  # makes the tables that nothing had landed in
     assert_adds_up(home)
-    again.build()
+    again.build_what_is_new()
     assert again.contents() == before
     again.build("--full-refresh")
     assert again.contents() == before
     send(again, range(9, 11))
-    again.build()
+    again.build_what_is_new()
     assert again.read("select count(*) from gold.fct_sales") == [(11,)]
     assert_adds_up(home)
 
@@ -353,7 +353,7 @@ def test_a_damaged_catalog_is_recovered_the_same_way(home: Path, built: Lake) ->
 def test_a_catalog_that_is_older_than_the_lake(home: Path, built: Lake) -> None:
     backup = (home / "catalog.db").read_bytes()
     send(built, range(20, 23))
-    built.build()
+    built.build_what_is_new()
     before = built.contents()
     (home / "catalog.db").write_bytes(backup)
     for command in (["init"], ["up"], ["doctor"]):
@@ -377,7 +377,7 @@ def test_one_commit_behind_is_landed_again(home: Path, built: Lake) -> None:
     """A catalog one version older looks like a commit that was cut short; Kafka still has its messages."""
     backup = (home / "catalog.db").read_bytes()
     send(built, [20])
-    built.build()
+    built.build_what_is_new()
     before = built.contents()
     (home / "catalog.db").write_bytes(backup)
     said = run(home, "doctor")
@@ -386,7 +386,7 @@ def test_one_commit_behind_is_landed_again(home: Path, built: Lake) -> None:
     again = Lake(home)
     send(again, [20])
     assert_adds_up(home)
-    again.build()
+    again.build_what_is_new()
     assert {name: len(rows) for name, rows in again.contents().items()} == {
         name: len(rows) for name, rows in before.items()
     }
@@ -395,7 +395,7 @@ def test_one_commit_behind_is_landed_again(home: Path, built: Lake) -> None:
 def test_a_lake_that_is_older_than_the_catalog(home: Path, built: Lake) -> None:
     shutil.copytree(home / "lake", home / "backup")
     send(built, range(20, 23))
-    built.build()
+    built.build_what_is_new()
     before = built.contents()
     shutil.rmtree(home / "lake")
     (home / "backup").rename(home / "lake")
@@ -406,7 +406,7 @@ def test_a_lake_that_is_older_than_the_catalog(home: Path, built: Lake) -> None:
     again = Lake(home)
     send(again, range(20, 23))  # Kafka still has them
     assert_adds_up(home)
-    again.build()
+    again.build_what_is_new()
     assert {name: len(rows) for name, rows in again.contents().items()} == {
         name: len(rows) for name, rows in before.items()
     }
@@ -436,14 +436,14 @@ def test_lost_built_tables_are_rebuilt(home: Path, built: Lake) -> None:
         said = run(home, *command)
         assert said.exit_code == (command != ["doctor"]) and "levain.duckdb cannot be read" in said.output, command
     (home / "levain.duckdb").unlink()
-    built.build()
+    built.build_what_is_new()
     assert built.contents() == before
     (home / "levain.duckdb").unlink()
     (home / "catalog.db").unlink()  # and with the catalog
     assert "levain recover" in run(home, "build").output
     assert run(home, "recover").exit_code == 0
     again = Lake(home)
-    again.build()
+    again.build_what_is_new()
     assert again.contents() == before
 
 
@@ -460,11 +460,11 @@ def test_a_damaged_manifest_is_named(home: Path, built: Lake, part: str, damage:
     path.unlink()
     if damage != "missing":
         path.write_bytes(content[:-100] if damage == "cut short" else content[:300] + bytes(len(content) - 300))
-    for command in (["ledger"], ["build"], ["maintain", "--dry-run"], ["doctor"]):
+    for command in (["ledger"], ["build", "--audit"], ["maintain", "--dry-run"], ["doctor"]):
         said = run(home, *command)
         assert said.exit_code == 1 and f"{path}, a file of bronze.sales_events, cannot be read" in said.output, command
     path.write_bytes(content)
-    built.build()
+    built.build_what_is_new()
     assert built.contents() == before
     assert_adds_up(home)
 
@@ -490,7 +490,7 @@ def test_from_a_damaged_metadata_file_the_version_before_it_is_the_way_back(
     before = kept(built)
     newest = Path(built.tables["sales-events"].refresh().metadata_location.removeprefix("file://"))
     newest.write_bytes(content)
-    for command in (["show"], ["doctor"], ["build"], ["init"]):
+    for command in (["show"], ["doctor"], ["build", "--audit"], ["init"]):
         said = run(home, *command)
         assert said.exit_code == 1 and f"bronze.sales_events is damaged: {newest}" in said.output, command
     assert "is damaged" in worker(home)
@@ -499,7 +499,7 @@ def test_from_a_damaged_metadata_file_the_version_before_it_is_the_way_back(
     again = Lake(home)
     assert "Bronze is older than" in run(home, "build").output
     send(again, [8], partition=1)  # the worker lands the last commit again
-    again.build()
+    again.build_what_is_new()
     assert kept(again) == before
 
 
@@ -516,10 +516,10 @@ def test_of_a_table_without_a_readable_version_recover_says_so(tmp_path: Path) -
 def test_built_tables_that_are_older_than_bronze_catch_up(home: Path, built: Lake) -> None:
     backup = (home / "levain.duckdb").read_bytes()
     send(built, range(20, 23))
-    built.build()
+    built.build_what_is_new()
     before = built.contents()
     (home / "levain.duckdb").write_bytes(backup)
-    built.build()
+    built.build_what_is_new()
     assert built.contents() == before
     assert_adds_up(home)
 

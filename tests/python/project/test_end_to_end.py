@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import os
-import subprocess
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import commands
 import pytest
 from kafka_broker import Broker, free_port
 from lake import connect
@@ -54,10 +53,7 @@ class Home:
 
     def levain(self, *arguments: str, cwd: Path | None = None) -> str:
         """Run a command that must succeed; returns what it printed on standard output."""
-        done = subprocess.run(
-            [str(Path(sys.executable).parent / "levain"), *arguments],
-            env=self.environment, cwd=cwd, capture_output=True, text=True, timeout=240,
-        )  # fmt: skip
+        done = commands.levain(*arguments, env=self.environment, cwd=cwd)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -172,11 +172,11 @@ def test_a_late_price_change_restates_exactly_the_sales_it_concerns(tmp_path: Pa
     )
     lake.send("sales-events", [sale(i, day) for i, day in enumerate(days)], **received)
     lake.send("sales-events", [sale(100 + i, day, "P2") for i, day in enumerate(days)], **received)
-    lake.build()
+    lake.build_what_is_new()
     before = lake.read("select max(build) from meta.builds")[0][0]
 
     lake.send("product-changes", [price(3, "2026-01-19T12:00:00Z", 2.0)], **received)
-    lake.build()
+    lake.build_what_is_new()
 
     restated = lake.read(f"select receipt_id, cost_amount from gold.fct_sales where _build > {before} order by sold_at")
     assert restated == [(f"R{i}", 4) for i, day in enumerate(days) if day >= "2026-01-19T12"]
@@ -191,11 +191,11 @@ def test_a_winner_that_arrives_late_moves_the_sale_to_its_groups(tmp_path: Path)
     lake = Lake(tmp_path)
     received = {"received_at": "2026-01-20T00:00:00Z"}
     lake.send("sales-events", [sale(1, "2026-01-19T10:00:00Z", "P1")], partition=0, timestamp=2_000, **received)
-    lake.build()
+    lake.build_what_is_new()
     assert lake.read("select product_id, sale_date::varchar from gold.int_sales__daily") == [("P1", "2026-01-19")]
 
     lake.send("sales-events", [sale(1, "2026-01-18T10:00:00Z", "P2")], partition=1, timestamp=1_000, **received)
-    lake.build()
+    lake.build_what_is_new()
     assert lake.read("select product_id, sale_date::varchar from gold.int_sales__daily") == [("P2", "2026-01-18")]
     assert lake.read("select product_id from gold.dim_product") == [("P2",)]
     assert lake.read("select verdict, payload is not null from silver.int_sales_events__verdicts order by 1") == [
@@ -211,11 +211,11 @@ def test_a_superseded_version_of_the_same_day_leaves_the_sale_where_it_is(tmp_pa
     received = {"received_at": "2026-01-20T00:00:00Z"}
     day = "2026-01-19T10:00:00Z"
     lake.send("sales-events", [sale(1, day, "P1")], partition=0, timestamp=2_000, **received)
-    lake.build()
+    lake.build_what_is_new()
     facts = "select product_id, sale_date::varchar from gold.fct_sales"
     for partition, product, timestamp, expected in ((1, "P2", 3_000, "P1"), (2, "P3", 1_000, "P3")):
         lake.send("sales-events", [sale(1, day, product)], partition=partition, timestamp=timestamp, **received)
-        lake.build()
+        lake.build_what_is_new()
         assert lake.read(facts) == [(expected, "2026-01-19")]
         assert lake.read("select product_id, units from gold.int_sales__daily") == [(expected, 2)]
 
@@ -228,7 +228,7 @@ def test_a_held_sale_is_released_when_its_reference_arrives(tmp_path: Path) -> N
         "pays": "France", "segment": "Particulier",
     }  # fmt: skip
     lake.send("ventes_stream", [json.dumps(vente).encode()], received_at="2026-01-19T10:00:00Z")
-    lake.build()
+    lake.build_what_is_new()
     assert lake.read("select verdict, failed_rules from silver.int_ventes_stream__verdicts") == [
         ("held", "client_id_unknown")
     ]
@@ -243,7 +243,7 @@ def test_a_held_sale_is_released_when_its_reference_arrives(tmp_path: Path) -> N
 def test_an_operator_releases_a_late_sale(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     lake.send("sales-events", [sale(1, "2026-01-10T10:00:00Z")], received_at="2026-01-20T00:00:00Z")
-    lake.build()
+    lake.build_what_is_new()
     assert lake.read("select verdict, failed_rules from silver.int_sales_events__verdicts") == [
         ("held", "event_too_late")
     ]

@@ -41,10 +41,19 @@ def test_nothing_new_is_nothing_to_do(lake: Lake) -> None:
     assert found.is_empty and found.build == 1
 
 
-def test_a_commit_without_messages_is_no_news(lake: Lake) -> None:
-    with lake.tables["sales-events"].transaction() as transaction:
+def test_after_a_commit_without_messages_views_read_the_new_files(lake: Lake) -> None:
+    """As maintenance makes one, which removes the files of before."""
+    table = lake.tables["sales-events"]
+    with table.transaction() as transaction:
         transaction.set_properties({"a": "b"})
+    found = plan(lake.settings)
+    assert (found.topics, found.moved) == ((), ("sales_events",)) and not found.is_empty
+    rows = lake.read("select _build, count(*) from gold.fct_sales group by all")
+    lake.build_what_is_new()
     assert plan(lake.settings).is_empty
+    assert lake.read("select _build, count(*) from gold.fct_sales group by all") == rows
+    query = "select sql from duckdb_views() where schema_name = 'bronze' and view_name = 'sales_events'"
+    assert table.refresh().metadata_location in lake.read(query)[0][0]
 
 
 @pytest.mark.parametrize(
