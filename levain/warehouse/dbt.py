@@ -100,7 +100,6 @@ def build(
         warn(f"{settings.duckdb_file} is lost: {_REBUILT}.")
     arguments = ["build", "--target", target]
     arguments += ["--full-refresh"] if full_refresh else []
-    arguments += ["--vars", json.dumps({"audit": True})] if audit else []
     arguments += ["--select", *select.split()] if select else []
     began = time.monotonic()
     with build_lock(settings):
@@ -108,8 +107,9 @@ def build(
         if _nothing_to_do(plan):
             return
         arguments += plan.arguments if plan is not None and not audit else []
+        notes = (plan.notes if plan is not None else {}) | ({"AUDIT": "true"} if audit else {})
         try:
-            result = run_dbt(settings, arguments, "Building", manifest, plan.notes if plan is not None else {})
+            result = run_dbt(settings, arguments, "Building", manifest, notes)
         except KeyboardInterrupt:
             warn("The build was interrupted: the next one builds what it did not finish.")
             raise

@@ -22,8 +22,12 @@
 {% endmacro %}
 
 {% macro passed_build() %}
-    {#- The last build on whose rows the running test passed; none: it has to read everything. -#}
-    {% if not execute or var('audit') or load_relation(meta_table('tests')) is none %}{{ return(none) }}{% endif %}
+    {#-
+      The last build on whose rows the running test passed; none: it has to read everything. `levain build --audit` says
+      so in the environment, since another value of a variable has dbt parse the whole project.
+    -#}
+    {% set is_audit = var('audit') or dbt_metadata_envs.get('AUDIT') %}
+    {% if not execute or is_audit or load_relation(meta_table('tests')) is none %}{{ return(none) }}{% endif %}
     {% set found = run_query(
         'select max(build) from ' ~ meta_table('tests') ~ ' where test = ' ~ string_literal(model.unique_id)
     ).columns[0].values()[0] %}
