@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import pytest
 from dbt.cli.main import dbtRunner, dbtRunnerResult
+from dbt.contracts.graph.manifest import Manifest
 from lake import connect
 
 from ingest.settings import PROJECT_ROOT, Settings
@@ -91,6 +92,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.test = ""
+        self.manifests: dict[tuple[str, str, str], Manifest] = {}  # what parsing depends on -> the project, parsed
         self.home = folder / "home"
         self.home.mkdir()
         for name in ("models", "snapshots"):
@@ -128,7 +130,12 @@ snapshots:
         }
         with patch.dict(os.environ, LEVAIN_HOME=str(self.home), LEVAIN_SPARK_JARS=SPARK_JARS):
             flags = [str(part) for option in options.items() for part in option]
-            return dbtRunner().invoke(["--quiet", *arguments, *flags])
+            state = (engine, values["shape"], (self.folder / "models" / "types.yml").read_text())
+            if state not in self.manifests:
+                parsed = dbtRunner().invoke(["--quiet", "parse", *flags]).result
+                assert isinstance(parsed, Manifest)
+                self.manifests[state] = parsed
+            return dbtRunner(manifest=self.manifests[state]).invoke(["--quiet", *arguments, *flags])
 
     def rows(self, engine: str, table: str) -> list[tuple[Any, ...]]:
         query = f"select * from {table}"

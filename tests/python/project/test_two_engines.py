@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import edge_messages
 import pytest
@@ -19,7 +20,7 @@ from ingest.settings import PROJECT_ROOT
 from levain.dev.parity import SCHEMAS, compare
 from levain.local.recover import run as recover
 from levain.warehouse import changes
-from levain.warehouse.dbt import run_dbt
+from levain.warehouse.dbt import parse, run_dbt
 from levain.warehouse.spark import prepare
 
 # pyspark leaves its sockets to the garbage collector.
@@ -64,13 +65,19 @@ def test_both_engines_build_the_same_rows(lake: Lake) -> None:
     """
     log = a_log(seed=5, events=600)
     places = edge_messages.append(log)
+    manifests = {engine: parse(lake.settings, engine) for engine in ("duckdb", "spark")}
+
+    def build(engine: str, *arguments: str, notes: Mapping[str, str] = MappingProxyType({})) -> None:
+        command = ["build", "--target", engine, *WITHOUT_TESTS, *arguments]
+        run_dbt(lake.settings, command, "", manifests[engine], notes)
+
     for part in range(2):
         with clock(ahead=0 if part else 600):
             lands(lake, log, part, 2, ("sales-events", "product-changes"))
         for engine in ("duckdb", "spark"):
             plan = changes.plan(lake.settings, engine)
             assert (plan.topics is None) == (part == 0), engine
-            run_dbt(lake.settings, ["build", "--target", engine, *WITHOUT_TESTS, *plan.arguments], "", notes=plan.notes)
+            build(engine, *plan.arguments, notes=plan.notes)
             assert changes.plan(lake.settings, engine).is_empty, engine
     assert_equal(lake)
     notes = Path(path_of(open_catalog(lake.settings).load_table(("meta", "code")).metadata_location))
@@ -82,7 +89,7 @@ def test_both_engines_build_the_same_rows(lake: Lake) -> None:
     lake.tables["sales-events"].refresh().delete("partition = 0 and offset < 4")
     for engine in ("duckdb", "spark"):
         with pytest.raises(LevainError, match=r"would lose .* 4 messages of sales-events, partition 0"):
-            run_dbt(lake.settings, ["build", "--target", engine, "--full-refresh", *WITHOUT_TESTS], "")
+            build(engine, "--full-refresh")
     assert_equal(lake)
     verdicts = "select kafka_cluster, topic, partition, kafka_offset, verdict, failed_rules from silver.int_messages"
     assert edge_messages.wrong(places, lake.read(verdicts)) == {}

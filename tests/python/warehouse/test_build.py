@@ -21,6 +21,7 @@ from typing import Any, cast
 import pytest
 import yaml
 from dbt.cli.main import dbtRunner
+from dbt.contracts.graph.manifest import Manifest
 from dbt_common.events.base_types import EventMsg
 from lake import Lake
 
@@ -70,6 +71,7 @@ class Project:
             (self.folder / "extra" / f"{name}s").mkdir(parents=True)
         (self.folder / "dbt_project.yml").write_text(yaml.safe_dump(project))
         self.messages: dict[str, str] = {}
+        self.manifest: Manifest | None = None  # parsed once for each state of the files
         self.first: dict[str, tuple[str, str]] = {}
         self.least(1)
         self.view("quantity", where="quantity > 0")
@@ -79,6 +81,7 @@ class Project:
         )
 
     def file(self, path: str, text: str) -> None:
+        self.manifest = None
         (self.folder / "extra" / path).write_text(text)
 
     def least(self, quantity: int) -> None:
@@ -102,7 +105,11 @@ class Project:
         os.environ |= {"LEVAIN_HOME": str(home), "DBT_PROFILES_DIR": str(PROJECT_ROOT / "profiles")}
         places = ["--project-dir", str(self.folder), "--target-path", str(home / "target"), "--quiet"]
         places += ["--log-path", str(home / "logs"), "--log-level-file", "none", "--log-level", "none"]
-        outcome = dbtRunner().invoke([command, *arguments, *places])
+        if self.manifest is None and command != "parse":
+            parsed = dbtRunner().invoke(["parse", *places]).result
+            assert isinstance(parsed, Manifest)
+            self.manifest = parsed
+        outcome = dbtRunner(manifest=self.manifest).invoke([command, *arguments, *places])
         release()
         self.messages = {each.node.name: str(each.message) for each in getattr(outcome.result, "results", [])}
         if outcome.exception is not None:
@@ -302,6 +309,7 @@ def test_a_seed_is_loaded_by_its_columns_names_and_guesses_no_format(tmp_path: P
 
     def load(text: str) -> tuple[str, str]:
         seed.write_text(text)
+        project.manifest = None
         outcome = dict(project.dbt("seed", "--select", "marketplace_clients"))
         return outcome["marketplace_clients"][0], project.messages["marketplace_clients"]
 
