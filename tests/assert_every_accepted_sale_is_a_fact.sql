@@ -1,6 +1,8 @@
 -- Silver's accepted sales and the fact table are the same events, each once.
 {% set changed_only = 'where event_id in (select event_id from changed)' if passed_build() is not none else '' %}
-with changed as (
+with
+{% if changed_only %}
+changed as (
 
     select event_id
     from {{ ref('sales_events') }}
@@ -12,6 +14,7 @@ with changed as (
 
 ),
 
+{% endif %}
 events as (
 
     select

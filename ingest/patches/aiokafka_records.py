@@ -24,9 +24,9 @@ from ingest.patches import written_for
 written_for(
     "aiokafka",
     "0.14.0",
-    "see whether the fetcher still takes records from batches in `PartitionRecords._unpack_records`, passes each through "
-    "`_consumer_record` and collects them in `FetchResult.getall`, whether it still takes both classes by their names in "
-    "`fetcher`, and whether the parser's records still have `offset`, `timestamp`, `key`, `value` and `headers`.",
+    "see whether the fetcher still takes records from batches in `PartitionRecords._unpack_records`, passes each "
+    "through `_consumer_record` and collects them in `FetchResult.getall`, whether it takes both by their names "
+    "in `fetcher`, and whether the parser's records have `offset`, `timestamp`, `key`, `value` and `headers`.",
 )
 
 
@@ -41,7 +41,7 @@ class _Chunk(list[Any]):
 class _Batch:
     """A batch of the parser whose only item is the chunk of its records that are to be read, if there are any."""
 
-    def __init__(self, batch: Any, reader: _Records) -> None:
+    def __init__(self, batch: Any, reader: Any) -> None:
         self._batch = batch
         self._reader = reader
 
@@ -62,7 +62,7 @@ class _Batch:
 class _Batches:
     """The parser's batches, each as a `_Batch`."""
 
-    def __init__(self, records: Any, reader: _Records) -> None:
+    def __init__(self, records: Any, reader: Any) -> None:
         self._records = records
         self._reader = reader
 

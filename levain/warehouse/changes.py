@@ -78,7 +78,7 @@ class Plan:
     def arguments(self) -> list[str]:
         """What `dbt build` has to select: the topics with news and all that is built from them, with every test of it.
 
-        Of a table that was moved, the two models that note how far it was judged: their build makes the views anew.
+        Of a table that was moved, the two models that note how far it was judged: their build makes the views again.
         But for views, whose SQL is the same in each build of a project. (`empty` keeps dbt from leaving out their
         tests, too: `+` has named the tests.)
         """
@@ -134,7 +134,10 @@ def plan(settings: Settings, target: str = "duckdb", *, whole: bool = False) -> 
         {name: judged[name] for name in changed},
         {(cluster, topic, number): offset for cluster, topic, number, offset in marks},
     )
-    return everything if found_news is None else Plan(code, *map(tuple, found_news), build, is_known=True)
+    if found_news is None:
+        return everything
+    topics, moved = found_news
+    return Plan(code, tuple(topics), tuple(moved), build, is_known=True)
 
 
 @contextmanager

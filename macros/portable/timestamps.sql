@@ -58,9 +58,9 @@
     ({{ epoch_micros(finish) }} - {{ epoch_micros(start) }})
 {%- endmacro %}
 
-{% macro seconds_between(start, finish) %}
-    {#- finish - start in seconds, negative when it comes first. Both UTC timestamps. Returns decimal(18, 6), exact. -#}
-    cast({{ micros_between(start, finish) }} * cast(0.000001 as decimal(7, 6)) as decimal(18, 6))
+{% macro seconds_of(micros) %}
+    {#- Microseconds as seconds. micros: bigint expression. Returns decimal(18, 6), exact, and slow: compare micros. -#}
+    cast({{ micros }} * cast(0.000001 as decimal(7, 6)) as decimal(18, 6))
 {%- endmacro %}
 
 {% macro add_seconds(timestamp, seconds) %}

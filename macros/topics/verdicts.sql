@@ -14,12 +14,12 @@
 
 {% macro is_too_late(message) %}
     {#- Whether a message was received more than 48 hours after its event. message: name of a relation. -#}
-    {{ seconds_between(message ~ '.event_time', message ~ '.received_at') }} > 48 * 3600
+    {{ micros_between(message ~ '.event_time', message ~ '.received_at') }} > {{ 48 * 3600 * 1000000 }}
 {%- endmacro %}
 
 {% macro is_in_future(message) %}
     {#- Whether a message was received more than 10 minutes before its event. message: name of a relation. -#}
-    {{ seconds_between(message ~ '.received_at', message ~ '.event_time') }} > 600
+    {{ micros_between(message ~ '.received_at', message ~ '.event_time') }} > {{ 600 * 1000000 }}
 {%- endmacro %}
 
 {% macro verdicts(checked, arrived, contract, references={}) %}

@@ -1,3 +1,4 @@
+{% set an_hour = 3600 * 1000000 %}
 with messages as (
 
     select * from {{ ref('int_messages') }}
@@ -13,7 +14,7 @@ timed as (
         messages.verdict = 'held' as is_held,
         {{ is_too_late('messages') }} as is_too_late,
         {{ is_in_future('messages') }} as is_in_future,
-        {{ seconds_between('messages.event_time', 'messages.received_at') }} as seconds_late
+        {{ micros_between('messages.event_time', 'messages.received_at') }} as micros_late
     from messages
 
 ),
@@ -25,10 +26,10 @@ final as (
         event_date,
         cast(count(*) as bigint) as messages,
         cast(
-            sum(case when not (is_held or is_in_future) and seconds_late <= 3600 then 1 else 0 end) as bigint
+            sum(case when not (is_held or is_in_future) and micros_late <= {{ an_hour }} then 1 else 0 end) as bigint
         ) as in_time,
         cast(
-            sum(case when not (is_held or is_too_late) and seconds_late > 3600 then 1 else 0 end) as bigint
+            sum(case when not (is_held or is_too_late) and micros_late > {{ an_hour }} then 1 else 0 end) as bigint
         ) as late_within_48_hours,
         cast(sum(case when is_held and is_too_late then 1 else 0 end) as bigint) as held_too_late,
         cast(sum(case when is_held and is_in_future then 1 else 0 end) as bigint) as held_in_future,
@@ -38,7 +39,7 @@ final as (
         cast(
             sum(case when not is_held and (is_too_late or is_in_future) then 1 else 0 end) as bigint
         ) as released,
-        cast(floor(max(seconds_late)) as bigint) as max_seconds_late
+        cast(floor({{ seconds_of('max(micros_late)') }}) as bigint) as max_seconds_late
     from timed
     group by topic, event_date
 

@@ -236,7 +236,7 @@ EXPRESSIONS: dict[str, tuple[str, str]] = {
     "epoch_micros": ("stamps", "epoch_micros('ts')"),
     "from_epoch_micros": ("stamps", "from_epoch_micros(epoch_micros('ts'))"),
     "micros_between": ("stamps", "micros_between('ts', timestamp_literal('2025-01-01 00:00:00'))"),
-    "seconds_between": ("stamps", "seconds_between('ts', timestamp_literal('2025-01-01 00:00:00'))"),
+    "seconds_of": ("stamps", "seconds_of(micros_between('ts', timestamp_literal('2025-01-01 00:00:00')))"),
     "add_seconds": ("stamps", "add_seconds('ts', -90061)"),
     "date_of": ("stamps", "date_of('ts')"),
     "hour_of": ("stamps", "hour_of('ts')"),

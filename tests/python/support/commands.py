@@ -1,7 +1,7 @@
 """`levain` as a process of its own that begins at once: forked from one that has imported what the commands import.
 
-To import dbt, Arrow, PyIceberg and DuckDB takes a second or two, as long as most commands that tests run. What depends on
-how an interpreter starts (its encodings, closed streams, a shell around it) is tested with the program itself.
+To import dbt, Arrow, PyIceberg and DuckDB takes a second or two, as long as most commands that tests run. What depends
+on how an interpreter starts (its encodings, closed streams, a shell around it) is tested with the program itself.
 """
 
 from __future__ import annotations
