@@ -37,6 +37,14 @@ def test_links_lead_to_what_is_there(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
+def test_every_decision_is_in_the_index() -> None:
+    folder = PROJECT_ROOT / "docs" / "decisions"
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    for record in folder.glob("0*.md"):
+        for heading in re.findall(r"^## (.*)$", record.read_text(encoding="utf-8"), re.MULTILINE):
+            assert f"- [{heading}]({record.name}#" in index, heading
+
+
 def test_the_first_page_of_the_dbt_docs_names_models_that_exist() -> None:
     text = (PROJECT_ROOT / "models" / "overview.md").read_text(encoding="utf-8")
     named = re.findall(r"\[([a-z_.]+)\]\(#!/(?:model|source)/(?:model\.levain|source\.levain)\.([a-z_.]+)\)", text)
