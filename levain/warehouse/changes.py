@@ -78,9 +78,9 @@ class Plan:
     def arguments(self) -> list[str]:
         """What `dbt build` has to select: the topics with news and all that is built from them, with every test of it.
 
-        Of a table that was moved, the two models that note how far it was judged: their build makes the views again.
         But for views, whose SQL is the same in each build of a project. (`empty` keeps dbt from leaving out their
-        tests, too: `+` has named the tests.)
+        tests, too: `+` has named the tests.) Of a table that was moved, only the two models that note how far it was
+        judged; the start of the run makes the views of Bronze.
         """
         arguments = ["--exclude-resource-type", "unit_test"] if self.is_known else []
         if self.topics is not None:

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
-from lake import connect
+from lake import connect, parse
 
 from ingest.settings import PROJECT_ROOT, Settings
 from levain.dev.parity import spark_session
@@ -132,9 +132,7 @@ snapshots:
             flags = [str(part) for option in options.items() for part in option]
             state = (engine, values["shape"], (self.folder / "models" / "types.yml").read_text())
             if state not in self.manifests:
-                parsed = dbtRunner().invoke(["--quiet", "parse", *flags]).result
-                assert isinstance(parsed, Manifest)
-                self.manifests[state] = parsed
+                self.manifests[state] = parse("--quiet", *flags)
             return dbtRunner(manifest=self.manifests[state]).invoke(["--quiet", *arguments, *flags])
 
     def rows(self, engine: str, table: str) -> list[tuple[Any, ...]]:

@@ -11,7 +11,6 @@ import re
 import resource
 import signal
 import subprocess
-import sys
 import threading
 import time
 import tracemalloc
@@ -29,6 +28,7 @@ from uuid import UUID
 import hypothesis
 import kafka_broker
 import pytest
+from commands import PROGRAM
 from confluent_kafka import Consumer, Message, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
@@ -1358,8 +1358,7 @@ def command(settings: Settings, *arguments: str, **variables: str) -> Iterator[s
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LEVAIN_")}
     environment |= {"LEVAIN_HOME": str(settings.root), "LEVAIN_KAFKA_BOOTSTRAP": settings.kafka_bootstrap}
     environment |= {"LEVAIN_DROPS_SETTLE_SECONDS": "0.1", "NO_PROXY": "127.0.0.1", **variables}
-    levain = str(Path(sys.executable).with_name("levain"))
-    with subprocess.Popen([levain, *arguments], env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([PROGRAM, *arguments], env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process
         finally:

@@ -48,6 +48,13 @@ def connect(path: Path, *, read_only: bool = True) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def parse(*options: str) -> Manifest:
+    """The project that dbt's options name, for runs that go on from there."""
+    manifest = dbtRunner().invoke(["parse", *options]).result
+    assert isinstance(manifest, Manifest)
+    return manifest
+
+
 class Lake:
     """A home of its own, with Bronze tables for every contract."""
 
@@ -88,9 +95,7 @@ class Lake:
             "--no-write-json",
         ]
         if Lake._manifest is None:
-            parsed = dbtRunner().invoke(["parse", *places]).result
-            assert isinstance(parsed, Manifest)
-            Lake._manifest = parsed
+            Lake._manifest = parse(*places)
         chosen = [] if tests else WITHOUT_TESTS
         outcome = dbtRunner(manifest=Lake._manifest).invoke(["build", *chosen, *arguments, *places])
         release()

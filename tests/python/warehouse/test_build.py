@@ -20,10 +20,11 @@ from typing import Any, cast
 
 import pytest
 import yaml
+from commands import PROGRAM
 from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
 from dbt_common.events.base_types import EventMsg
-from lake import Lake
+from lake import Lake, parse
 
 from ingest.errors import LevainError
 from ingest.settings import PROJECT_ROOT
@@ -106,9 +107,7 @@ class Project:
         places = ["--project-dir", str(self.folder), "--target-path", str(home / "target"), "--quiet"]
         places += ["--log-path", str(home / "logs"), "--log-level-file", "none", "--log-level", "none"]
         if self.manifest is None and command != "parse":
-            parsed = dbtRunner().invoke(["parse", *places]).result
-            assert isinstance(parsed, Manifest)
-            self.manifest = parsed
+            self.manifest = parse(*places)
         outcome = dbtRunner(manifest=self.manifest).invoke([command, *arguments, *places])
         release()
         self.messages = {each.node.name: str(each.message) for each in getattr(outcome.result, "results", [])}
@@ -376,7 +375,7 @@ def test_a_disk_that_is_full_is_an_error_and_the_file_stays_whole(tmp_path: Path
     room = file.stat().st_size + 100_000
     many = [sale(number, 2) for number in range(1000, 6000)]
     lake.send("sales-events", many, received_at=RECEIVED)
-    command = [Path(sys.executable).with_name("levain"), "build", "--full-refresh", "--select", "+sales_events"]
+    command = [PROGRAM, "build", "--full-refresh", "--select", "+sales_events"]
     variables = {**os.environ, "LEVAIN_HOME": str(home)}
 
     def run(room: int) -> subprocess.CompletedProcess[str]:
