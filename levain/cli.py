@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import io
 import os
 import sys
@@ -293,6 +295,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an encoding may lack a character of the data
+    # A build makes millions of objects, few of them in cycles: to collect after every 700, as Python does by itself,
+    # and once more at the end took a tenth of its CPU (docs/decisions/0014-commands-and-state.md).
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
     interrupts.take()
     try:
         _check_surroundings()

@@ -33,7 +33,8 @@
 
 {% macro dbt_spark_get_incremental_sql(strategy, source, target, existing, unique_key, incremental_predicates) %}
     {% if strategy == 'merge_changed' %}
-        {{ return(merge_changed(target, source, unique_key)) }}
+        {% set columns = adapter.get_columns_in_relation(target) | map(attribute='name') | list %}
+        {{ return(merge_changed(target, source, unique_key, columns)) }}
     {% endif %}
     {{ return(dbt_spark.dbt_spark_get_incremental_sql(
         strategy, source, target, existing, unique_key, incremental_predicates

@@ -4,11 +4,11 @@
   deleted.
 #}
 
-{% macro merge_changed(target, source, unique_key) %}
+{% macro merge_changed(target, source, unique_key, columns) %}
     {#-
-      target, source: relations; unique_key: column or list of columns. Returns a merge statement. Columns go by name.
+      target, source: relations; unique_key: column or list of columns; columns: names of the target's. Returns a merge
+      statement. Columns go by name.
     -#}
-    {%- set columns = adapter.get_columns_in_relation(target) | map(attribute='name') | list -%}
     {%- set keys = [unique_key] if unique_key is string else unique_key -%}
     {%- if not keys or '_build' not in columns -%}
         {% do exceptions.raise_compiler_error(
@@ -44,5 +44,6 @@
 
 {% macro get_incremental_merge_changed_sql(arguments) %}
     {#- dbt's name for the SQL of the strategy `merge_changed`; dbt-spark's is in macros/adapters/spark.sql. -#}
-    {{ return(merge_changed(arguments['target_relation'], arguments['temp_relation'], arguments['unique_key'])) }}
+    {% set columns = arguments['dest_columns'] | map(attribute='name') | list %}
+    {{ return(merge_changed(arguments['target_relation'], arguments['temp_relation'], arguments['unique_key'], columns)) }}
 {% endmacro %}

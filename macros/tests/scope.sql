@@ -67,11 +67,13 @@
 {% endmacro %}
 
 {% macro collect_macros(ids, code) %}
-    {% for id in ids if id not in code %}
+    {#- A loop, not a recursion, which took 0.2 s of each build. -#}
+    {% set queue = ids | list %}
+    {% for id in queue if id not in code %}
         {% set parts = id.split('.') %}
         {% set found = (context.get(parts[1]) or {}).get(parts[2]) or context.get('dbt').get(parts[2]) %}
         {% do code.update({id: found.macro.macro_sql if found else ''}) %}
-        {% if found %}{% do collect_macros(found.macro.depends_on.macros, code) %}{% endif %}
+        {% if found %}{% do queue.extend(found.macro.depends_on.macros) %}{% endif %}
     {% endfor %}
 {% endmacro %}
 
@@ -95,6 +97,7 @@
       on-run-end: which tests passed, and on the rows of which build. `dbt test` makes no build: it has read those of the
       newest one, unless that one was interrupted or is still at work.
     -#}
+    {% if 'test' not in results | map(attribute='node.resource_type') %}{{ return('') }}{% endif %}
     {% set now = tests_by_scope() %}
     {% set ended = is_build() or run_query(
         'select count(*) from ' ~ meta_table('outcomes') ~ ' where build = ' ~ build
