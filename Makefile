@@ -126,14 +126,14 @@ docs: setup ## dbt docs with column lineage, served
 clean: setup ## remove all state (asks first; ARGS=--yes does not)
 	@$(LEVAIN) clean $(ARGS)
 
-# Modules of tests, three at a time, in the order of conftest.py: on two cores one of them waits for Kafka or for a process.
-THREE_AT_A_TIME := -n 3 --dist loadfile --no-loadscope-reorder
+# Modules of tests, four at a time, in the order of conftest.py: on two cores two of them wait for Kafka or for a process.
+FOUR_AT_A_TIME := -n 4 --dist loadfile --no-loadscope-reorder
 
 test: setup-dev spark-jars ## all tests, both engines
-	@JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python -m pytest $(THREE_AT_A_TIME) -m "not full" $(ARGS)
+	@JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python -m pytest $(FOUR_AT_A_TIME) -m "not full" $(ARGS)
 
 test-full: setup-dev spark-jars ## all tests and the long runs
-	@JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python -m pytest $(THREE_AT_A_TIME) $(ARGS)
+	@JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python -m pytest $(FOUR_AT_A_TIME) $(ARGS)
 
 chaos: setup-dev ## 200 rounds of kills, pauses, lost replies and restarts, then Bronze against Kafka (options: ARGS="--rounds 50")
 	@JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python tests/python/support/chaos.py $(ARGS)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dbt.contracts.graph.manifest import Manifest
 from lake import WITHOUT_TESTS, Lake
 
 from ingest.contracts import load_contract, load_contracts
@@ -50,9 +51,11 @@ class Evolving(Lake):
         shutil.copy(PROJECT_ROOT / "dbt_project.yml", self.project)
         self.contracts = self.project / "contracts"
         shutil.copytree(PROJECT_ROOT / "ingest" / "contracts", self.contracts)
+        self.manifest: Manifest | None = None  # parsed once for each state of the contract
 
     def change(self, change: Change) -> None:
         """Change the contract of sales-events, and write what follows from it."""
+        self.manifest = None
         path = self.contracts / SALES
         path.write_text(yaml.safe_dump(changed(yaml.safe_load(path.read_text()), change)), encoding="utf-8")
         with pytest.MonkeyPatch.context() as patch:
@@ -62,7 +65,10 @@ class Evolving(Lake):
 
     def dbt(self, *arguments: str) -> None:
         """Run `dbt build` without tests, as `levain build` does it."""
-        warehouse.run_dbt(self.settings, ["build", "--target", self.target, *WITHOUT_TESTS, *arguments], "")
+        if self.manifest is None:
+            self.manifest = warehouse.parse(self.settings, self.target)
+        command = ["build", "--target", self.target, *WITHOUT_TESTS, *arguments]
+        warehouse.run_dbt(self.settings, command, "", self.manifest)
 
     def run(self, command: str) -> None:
         """Run a command that a message named."""
