@@ -44,6 +44,8 @@
 
 {% macro get_incremental_merge_changed_sql(arguments) %}
     {#- dbt's name for the SQL of the strategy `merge_changed`; dbt-spark's is in macros/adapters/spark.sql. -#}
-    {% set columns = arguments['dest_columns'] | map(attribute='name') | list %}
-    {{ return(merge_changed(arguments['target_relation'], arguments['temp_relation'], arguments['unique_key'], columns)) }}
+    {{ return(merge_changed(
+        arguments['target_relation'], arguments['temp_relation'], arguments['unique_key'],
+        arguments['dest_columns'] | map(attribute='name') | list
+    )) }}
 {% endmacro %}
