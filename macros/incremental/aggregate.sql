@@ -6,34 +6,25 @@
   event was in, since the event may have moved to another group.
 #}
 
-{% macro aggregate(facts, keys, superseded, superseded_keys={}) %}
+{% macro aggregate(facts, keys, superseded=none, superseded_keys={}, only=none) %}
 {#-
   Used as a call block whose body is the measures, a part of the select list.
 
   facts            relation with one row per fact, and `_build`
   keys             column -> SQL over `facts` that gives it, best the date first; together the model's groups, and its
                    unique key
-  superseded       relation of superseded versions of events, with `_build`
+  superseded       relation of superseded versions of events, with `_build`; none: a fact never leaves its group
   superseded_keys  column -> SQL over `superseded` that gives it, where it is another one than over `facts`
+  only             where the first key is a date that `facts` does not have as a column: the condition on `facts` that it
+                   lies between `first_key` and `last_key`. Both become constants, the first and the last of the touched
+                   groups, so that files and row groups of other dates are not read
 -#}
 with
 {%- if is_incremental() %}
-{%- set since = last_build() %}
+{%- set touched = touched_groups(facts, keys, superseded, superseded_keys) %}
 touched_groups as (
 
-    select
-        {%- for key, sql in keys.items() %}
-        {{ sql }}{{ ' as ' ~ key if sql != key }}{{ ',' if not loop.last }}
-        {%- endfor %}
-    from {{ facts }}
-    where _build > {{ since }}
-    union
-    select
-        {%- for key, sql in keys.items() %}
-        {{ superseded_keys.get(key, sql) }}{{ ' as ' ~ key if superseded_keys.get(key, sql) != key }}{{ ',' if not loop.last }}
-        {%- endfor %}
-    from {{ superseded }}
-    where _build > {{ since }}
+    {{ touched | indent(4) }}
 
 ),
 {%- else %}
@@ -54,6 +45,9 @@ facts as (
             {%- for key, sql in keys.items() %}
             {{ 'and ' if not loop.first }}{{ 'facts.' ~ sql if sql == key else sql }} = touched_groups.{{ key }}
             {%- endfor %}
+    {%- if only %}
+    where {{ between_touched(only, keys | first, touched) }}
+    {%- endif %}
     {%- endif %}
 
 ),
@@ -70,12 +64,45 @@ measured as (
 )
 
 select * from measured
-{%- if is_incremental() %}
+{%- if not is_incremental() %}
+{{ in_order(keys) }}
+{%- elif superseded %}
 union all
 {{ rows_to_delete('measured', 'touched_groups', keys | list, keys | list) }}
-{%- else %}
-{{ in_order(keys) }}
 {%- endif %}
+{% endmacro %}
+
+{% macro touched_groups(facts, keys, superseded, superseded_keys) %}
+    {#- Query: keys of the groups that changes since this model's last build touch. The arguments are aggregate's. -#}
+    {%- set since = last_build() -%}
+select{{ ' distinct' if not superseded }}
+    {%- for key, sql in keys.items() %}
+    {{ sql }}{{ ' as ' ~ key if sql != key }}{{ ',' if not loop.last }}
+    {%- endfor %}
+from {{ facts }}
+where _build > {{ since }}
+    {%- if superseded %}
+union
+select
+    {%- for key, sql in dict(keys, **superseded_keys).items() %}
+    {{ sql }}{{ ' as ' ~ key if sql != key }}{{ ',' if not loop.last }}
+    {%- endfor %}
+from {{ superseded }}
+where _build > {{ since }}
+    {%- endif %}
+{%- endmacro %}
+
+{% macro between_touched(condition, key, touched) %}
+    {#- The condition `only` of aggregate, with its constants. key: the first key; touched: of touched_groups(). -#}
+    {% set found = run_query('select min(' ~ key ~ '), max(' ~ key ~ ') from (' ~ touched ~ ') as touched').rows[0] %}
+    {% if found[0] is none %}{{ return('false') }}{% endif %}
+    {% set first, last = "cast('" ~ found[0] ~ "' as date)", "cast('" ~ found[1] ~ "' as date)" %}
+    {{ return(condition | replace('first_key', first) | replace('last_key', last)) }}
+{% endmacro %}
+
+{% macro count_of(condition) %}
+    {#- Measure: how many rows meet a condition. Returns a bigint. -#}
+    {{ return('cast(sum(case when ' ~ condition ~ ' then 1 else 0 end) as bigint)') }}
 {% endmacro %}
 
 {% macro in_order(columns) %}

@@ -1,6 +1,6 @@
-with messages as (
+with days as (
 
-    select * from {{ ref('int_messages') }}
+    select * from {{ ref('int_messages__daily') }}
 
 ),
 
@@ -8,11 +8,11 @@ final as (
 
     select
         topic,
-        max(case when {{ in_time_range('kafka_timestamp') }} then kafka_timestamp end) as last_kafka_timestamp,
-        max(received_at) as last_received_at,
-        max(ingested_at) as last_ingested_at,
-        max(case when verdict = 'accepted' then event_time end) as last_accepted_event_time
-    from messages
+        max(last_kafka_timestamp) as last_kafka_timestamp,
+        max(last_received_at) as last_received_at,
+        max(last_ingested_at) as last_ingested_at,
+        max(last_accepted_event_time) as last_accepted_event_time
+    from days
     group by topic
 
 )

@@ -1,22 +1,11 @@
-with messages as (
-
-    select
-        topic,
-        {{ date_of('received_at') }} as received_date,
-        failed_rules,
-        quality_score
-    from {{ ref('int_messages') }}
-
-),
-
-days as (
+with days as (
 
     select
         received_date,
         topic,
-        cast(count(*) as bigint) as messages,
-        {{ decimal_division('sum(quality_score)', 'count(*)', 5, 2) }} as average_score
-    from messages
+        cast(sum(messages) as bigint) as messages,
+        {{ decimal_division('sum(quality_scores)', 'sum(messages)', 5, 2) }} as average_score
+    from {{ ref('int_messages__daily') }}
     group by received_date, topic
 
 ),
@@ -24,10 +13,10 @@ days as (
 failures as (
 
     select
-        received_date,
+        {{ date_of('received_at') }} as received_date,
         topic,
         {{ split_to_rows('failed_rules', ',') }} as rule
-    from messages
+    from {{ ref('int_messages') }}
     where failed_rules <> ''
 
 ),

@@ -10,6 +10,7 @@
     keys={'sales_month': month_start('sale_date'), 'product_id': 'product_id'},
     superseded=ref('sales_events_superseded'),
     superseded_keys={'sales_month': month_start('event_date')},
+    only='sale_date >= first_key and sale_date < ' ~ month_start(add_days('last_key', 31)),
 ) %}
         cast(sum(line_count) as bigint) as line_count,
         cast(sum(units) as bigint) as units,
