@@ -11,8 +11,10 @@
 {% endmacro %}
 
 {% materialization view, adapter='duckdb' %}
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {% set outcome = create_or_replace_view() %}
     {% do persist_docs(outcome.relations[0], model) %}
     {% do adapter.commit() %}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
     {{ return(outcome) }}
 {% endmaterialization %}

@@ -16,7 +16,7 @@ from ingest.settings import Settings
 
 pytest.register_assert_rewrite("batches", "workers")
 
-# dbt's objects are many and few of them in cycles: to collect after every 700 took an eighth of each build's CPU.
+# dbt's objects are many and few of them in cycles: to collect after every 700 took a tenth of each build's CPU.
 gc.set_threshold(100_000)
 
 # Spark's JVM runs each piece of code a few times: its optimising compiler and parallel collector took half of its CPU.
