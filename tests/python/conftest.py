@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import kafka_broker
 import pytest
 from kafka_broker import Broker
+from spark_session import stop_spark
 
 from ingest.settings import Settings
 
@@ -53,13 +53,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def no_spark_session_from_before() -> Iterator[None]:
-    """A module's Spark session ends with it: there is one per process, and it stays with the home it was made for."""
+    """A module's Spark session ends with it."""
     yield
-    if "pyspark" in sys.modules:
-        from pyspark import SparkContext
-
-        if SparkContext._active_spark_context is not None:
-            SparkContext.getOrCreate().stop()
+    stop_spark()
 
 
 @pytest.fixture(autouse=True)

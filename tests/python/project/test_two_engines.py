@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -12,6 +12,7 @@ import pytest
 from clocks import clock
 from lake import WITHOUT_TESTS, Lake
 from random_logs import Log, a_log
+from spark_session import stop_spark
 
 from ingest.catalog import open_catalog, watermarks
 from ingest.errors import LevainError
@@ -51,11 +52,12 @@ def assert_equal(lake: Lake, build: bool = False) -> None:
 
 
 @pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
     monkeypatch.setenv("LEVAIN_SPARK_JARS", SPARK_JARS)
     monkeypatch.setenv("LEVAIN_HOME", str(tmp_path))
     prepare()
-    return Lake(tmp_path)
+    yield Lake(tmp_path)
+    stop_spark()
 
 
 def test_both_engines_build_the_same_rows(lake: Lake) -> None:
