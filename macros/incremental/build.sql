@@ -11,6 +11,7 @@
                 a build without one was interrupted
     progress    model, build                               the last build that finished each model
     watermarks  model, kafka_cluster, topic, partition, next_offset    where each verdict model stands in Bronze
+    bronze      table_name, identity                       the Bronze tables that the builds have read
     tests       test, checksum, build                      the last build whose rows each data test passed on, and the
                 checksum of the test's definition then (macros/tests/scope.sql)
     failures    node, kind, name, status, build            what failed or was skipped, and has not passed since
@@ -77,6 +78,7 @@
         'outcomes': 'build bigint, command ' ~ text ~ ', finished_at ' ~ type_timestamp_utc() ~ ', outcome ' ~ text
             ~ ', is_complete boolean, failed ' ~ text,
         'progress': 'model ' ~ text ~ ', build bigint',
+        'bronze': 'table_name ' ~ text ~ ', identity ' ~ text,
         'contracts': meta_contracts_columns(),
         'watermarks': 'model ' ~ text ~ ', kafka_cluster ' ~ text ~ ', topic ' ~ text ~ ', partition int, next_offset bigint',
         'tests': 'test ' ~ text ~ ', checksum ' ~ text ~ ', build bigint',
@@ -84,7 +86,8 @@
         'failures': 'node ' ~ text ~ ', kind ' ~ text ~ ', name ' ~ text ~ ', status ' ~ text ~ ', build bigint',
     } %}
     {% do run_query('create schema if not exists ' ~ meta_table('builds').include(identifier=false)) %}
-    {% for name, columns in column_types.items() %}
+    {% set there = meta_tables() %}
+    {% for name, columns in column_types.items() if name not in there %}
         {% do run_query(create_meta_table(meta_table(name), columns)) %}
     {% endfor %}
     {# Builds from before outcomes were noted: how they ended is not known. #}
@@ -93,6 +96,22 @@
         ~ meta_table('builds') ~ ' where not exists (select 1 from ' ~ meta_table('outcomes')
         ~ ') and exists (select 1 from ' ~ meta_table('progress') ~ ')'
     ) %}
+{% endmacro %}
+
+{% macro meta_tables() %}
+    {#- Names of the bookkeeping tables that are there. -#}
+    {{ return(adapter.dispatch('meta_tables', 'levain')()) }}
+{% endmacro %}
+
+{% macro duckdb__meta_tables() %}
+    {{ return(run_query(
+        "select table_name from information_schema.tables where table_schema = 'meta' and table_catalog = '"
+        ~ target.database ~ "'"
+    ).columns[0].values() | list) }}
+{% endmacro %}
+
+{% macro spark__meta_tables() %}
+    {{ return(run_query('show tables in meta').columns['tableName'].values() | list) }}
 {% endmacro %}
 
 {% macro moment(when) %}

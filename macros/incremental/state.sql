@@ -1,13 +1,10 @@
 {#
   What a build builds on must be what it built on before: the same Bronze tables, which hold at least what was judged.
-  Checked before anything is written. `meta.bronze` (table_name, identity) notes which tables the builds have read.
+  Checked before anything is built. `meta.bronze` notes which tables the builds have read.
 #}
 
 {% macro check_state() %}
     {#- Part of on-run-start: refuse other Bronze tables, older ones, and a full refresh that would lose messages. -#}
-    {% do run_query(create_meta_table(
-        meta_table('bronze'), 'table_name ' ~ dbt.type_string() ~ ', identity ' ~ dbt.type_string()
-    )) %}
     {% set state = bronze_state(bronze_tables()) %}
     {% do refuse_other_bronze(state.identities) %}
     {% do refuse_older_bronze(state.offsets) %}
