@@ -258,9 +258,9 @@ def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     path = settings.duckdb_file
     if not path.exists():
         raise _not_built(settings)
-    from levain.warehouse.bronze import prepare
+    from levain.warehouse.bronze import UNSIGNED, prepare
 
-    connection = _open(path, read_only=True, config={"python_enable_replacements": False})
+    connection = _open(path, read_only=True, config={"python_enable_replacements": False, **UNSIGNED})
     try:
         connection.execute("set TimeZone = 'UTC'")
         prepare(connection, settings)

@@ -17,7 +17,7 @@ from ingest.contracts import load_contracts
 from ingest.lander import Fetch, land
 from ingest.settings import PROJECT_ROOT, Settings
 from levain.warehouse import changes
-from levain.warehouse.bronze import load_extensions
+from levain.warehouse.bronze import UNSIGNED, load_extensions
 from levain.warehouse.duckdb_plugin import release
 
 SCHEMAS = ("silver", "gold", "quality", "snapshots")
@@ -37,18 +37,11 @@ class Record:
 
 
 def connect(path: Path, *, read_only: bool = True) -> duckdb.DuckDBPyConnection:
-    """The built tables, with the Iceberg reader that views of Bronze need: never one from the developer's own HOME.
-
-    Its signature is not looked at, which takes longer than most queries; builds look.
-    """
+    """The built tables, with the Iceberg reader that views of Bronze need: never one from the developer's own HOME."""
     connection = duckdb.connect(
         str(path),
         read_only=read_only,
-        config={
-            "autoload_known_extensions": False,
-            "autoinstall_known_extensions": False,
-            "allow_unsigned_extensions": True,
-        },
+        config={"autoload_known_extensions": False, "autoinstall_known_extensions": False, **UNSIGNED},
     )
     load_extensions(connection)
     connection.execute("set timezone = 'UTC'")
