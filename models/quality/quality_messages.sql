@@ -11,11 +11,11 @@ final as (
         topic,
         partition,
         cast(count(*) as bigint) as messages,
-        cast(sum(case when verdict = 'accepted' then 1 else 0 end) as bigint) as accepted,
-        cast(sum(case when verdict = 'duplicate' then 1 else 0 end) as bigint) as duplicate,
-        cast(sum(case when verdict = 'conflict' then 1 else 0 end) as bigint) as conflict,
-        cast(sum(case when verdict = 'rejected' then 1 else 0 end) as bigint) as rejected,
-        cast(sum(case when verdict = 'held' then 1 else 0 end) as bigint) as held
+        {{ count_of("verdict = 'accepted'") }} as accepted,
+        {{ count_of("verdict = 'duplicate'") }} as duplicate,
+        {{ count_of("verdict = 'conflict'") }} as conflict,
+        {{ count_of("verdict = 'rejected'") }} as rejected,
+        {{ count_of("verdict = 'held'") }} as held
     from messages
     group by kafka_cluster, topic, partition
 

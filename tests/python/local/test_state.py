@@ -360,6 +360,7 @@ def test_a_catalog_that_is_older_than_the_lake(home: Path, built: Lake) -> None:
         said = run(home, *command)
         assert said.exit_code == 1 and "The catalog points to version 9 of bronze.sales_events" in said.output
         assert "has version 12" in said.output and "levain recover" in said.output
+    assert "The catalog points to version 9" in worker(home)
     refused = run(home, "build")
     assert refused.exit_code == 1
     assert "Bronze is older than the built tables" in refused.output

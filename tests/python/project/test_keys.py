@@ -10,9 +10,8 @@ import yaml
 
 from ingest.settings import PROJECT_ROOT
 
-#: Where two rows of these would also be two rows of another table, whose key is tested, or where no two rows can be.
+#: Where two rows of these would also be two rows of another table, whose key is tested.
 KEYS_OF_ANOTHER = {
-    "quality_messages": "its own query, which groups every message by this key",
     "int_messages": "the verdicts of each topic",
     "sales_events": "one_accepted_copy_of_each_event_in_sales_events",
     "product_changes": "one_accepted_copy_of_each_event_in_product_changes",

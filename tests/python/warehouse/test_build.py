@@ -36,7 +36,6 @@ from levain.warehouse.duckdb_plugin import release
 
 RECEIVED = "2026-11-20T10:00:00Z"
 SALES = ("--select", "+extra_sales")
-FACTS = ("--select", "+fct_sales")
 AT_LEAST = "assert_a_least_quantity"
 """The singular test that `Project` adds; how many are the least is said in a macro."""
 
@@ -411,33 +410,33 @@ def test_files_whose_messages_were_all_judged_are_not_read(tmp_path: Path) -> No
     lake = Lake(tmp_path)
     lake.send("sales-events", [sale(number) for number in range(40)], partition=0, received_at=RECEIVED)
     lake.send("sales-events", [sale(100)], partition=1, received_at=RECEIVED)
-    lake.build(*FACTS)
+    lake.build()
     files = list((tmp_path / "lake" / "bronze").glob("sales_events-*/data/**/*.parquet"))
     assert len(files) == 2
     for file in files:
         file.write_bytes(b"not a Parquet file" * 100)
 
-    lake.build(*FACTS)
+    lake.build()
     lake.send("sales-events", [sale(101), sale(5, 9), b"{}"], partition=1, timestamp=9, received_at=RECEIVED)
-    lake.build(*FACTS)
-    lake.build(*FACTS)
+    lake.build()
+    lake.build()
     verdicts = dict(lake.read("select verdict, count(*) from silver.int_sales_events__verdicts group by all"))
     assert verdicts == {"accepted": 42, "conflict": 1, "rejected": 1}
 
     with pytest.raises(AssertionError, match="No magic bytes"):
-        lake.build(*FACTS, "--full-refresh")
+        lake.build("--full-refresh")
 
 
 def test_messages_are_read_until_they_are_judged(tmp_path: Path) -> None:
     """Whatever a run of a part leaves out, or leaves behind when its verdicts fail, a later one reads."""
     lake = Lake(tmp_path)
     lake.send("sales-events", [sale(1)], received_at=RECEIVED)
-    lake.build(*FACTS)
+    lake.build()
     lake.send("sales-events", [sale(2)], received_at=RECEIVED)
     lake.build("--select", "int_sales_events__arrived")
     lake.send("sales-events", [sale(3)], received_at=RECEIVED)
     lake.build("--select", "int_sales_events__verdicts")
-    lake.build(*FACTS)
+    lake.build()
     assert lake.read("select count(*) from gold.fct_sales") == [(3,)]
 
 
