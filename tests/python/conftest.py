@@ -19,8 +19,7 @@ pytest.register_assert_rewrite("batches", "workers")
 # dbt's objects are many and few of them in cycles: to collect after every 700 took a tenth of each build's CPU.
 gc.set_threshold(100_000)
 
-# Spark's JVM runs each piece of code a few times: its optimising compiler and parallel collector took half of its CPU.
-os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+os.environ.setdefault("SPARK_SUBMIT_OPTS", " ".join(kafka_broker.SHORT_LIVED))
 
 LONGEST_FIRST = (
     "test_two_engines.py",

@@ -25,6 +25,9 @@ POM = Path(__file__).parent / "kafka" / "pom.xml"
 JARS = ROOT / ".cache" / "kafka" / "4.3.1"
 START_SECONDS = 60
 
+SHORT_LIVED = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""Of a JVM that runs code a few times: the optimising compiler and the parallel collector take half of its CPU."""
+
 _quiet = logging.Logger("quiet", logging.CRITICAL)
 
 
@@ -93,7 +96,7 @@ class ApacheKafka:
         }
         self._properties = folder / "server.properties"
         self._properties.write_text("\n".join(f"{name}={value}" for name, value in settings.items()))
-        heap = ["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        heap = ["-Xms256m", "-Xmx512m", *SHORT_LIVED]
         self._run = [_java(), *heap, "-cp", f"{_jars()}/*"]
         named = ["-t", cluster_id or new_cluster_id(), "-c", self._properties]
         formats = [*self._run, "kafka.tools.StorageTool", "format", *named, *format]
