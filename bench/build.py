@@ -3,9 +3,10 @@
 `python bench/build.py [--sales 1000000 --sales 10000000 ...]`: for each size a lake of its own with that many sales of
 two years in 50 shops, of 400 products, landed by the lander. Then builds of it on DuckDB: the first one; one with
 nothing new; one with 10,000 new sales; one with 10,000 of which 5 % happened up to a month before; one with 10,000 and
-a price that was changed 30 days back; a full refresh; and beside it the same tables by hand (bench/by_hand.py). The
-limit of memory is that of the profile, unless `LEVAIN_DUCKDB_MEMORY_LIMIT` says another. `--spark`: the builds on
-Spark, too, of the smallest size. A second table compares the goals with what was reached.
+a price that was changed 30 days back; a full refresh; and beside it the same tables by hand (bench/by_hand.py). Of the
+three builds with new sales, in turn, there are three rounds, and the one with the median of CPU is shown. The limit of
+memory is that of the profile, unless `LEVAIN_DUCKDB_MEMORY_LIMIT` says another. `--spark`: the builds of the smallest
+size on Spark, too, in one round. A second table compares the goals with what was reached.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ NEW = 10_000
 BATCH = 200_000
 PARTITIONS = 3
 PRODUCTS = 400
+ROUNDS = 3
 FIRST = datetime(2024, 1, 1, 6, tzinfo=UTC)
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -168,17 +170,19 @@ def measure(home: Path, sales: int, *target: str) -> dict[str, Cost]:
     history = History(home, step=2 * 365 * 86_400 / sales)
     history.land(sales)
     costs = {FIRST_BUILD: history.build(*target), NOTHING: history.build(*target)}
-    history.land(NEW)
-    costs[PLAIN] = history.build(*target)
-    if target:
-        return costs
-    history.land(NEW, late=5)
-    costs[LATE] = history.build()
-    history.change_price("P0007", history.now - timedelta(days=30))
-    history.land(NEW)
-    costs[PRICE] = history.build()
-    costs[REFRESH] = history.build("--full-refresh")
-    costs[BY_HAND] = history.by_hand()
+    rounds: dict[str, list[Cost]] = {PLAIN: [], LATE: [], PRICE: []}
+    for _ in range(1 if target else ROUNDS):
+        history.land(NEW)
+        rounds[PLAIN].append(history.build(*target))
+        history.land(NEW, late=5)
+        rounds[LATE].append(history.build(*target))
+        history.change_price("P0007", history.now - timedelta(days=30))
+        history.land(NEW)
+        rounds[PRICE].append(history.build(*target))
+    costs |= {build: sorted(found, key=lambda cost: cost.cpu)[len(found) // 2] for build, found in rounds.items()}
+    costs[REFRESH] = history.build("--full-refresh", *target)
+    if not target:
+        costs[BY_HAND] = history.by_hand()
     return costs
 
 

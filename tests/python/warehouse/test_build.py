@@ -159,6 +159,8 @@ def test_a_test_that_passed_reads_what_changed_since_then(project: Project) -> N
     assert project.newest == tested + 2, "dbt test makes no build"
     audited = project.dbt("test", "--select", AT_LEAST, "--vars", "{audit: true}")
     assert "_build >" not in audited[AT_LEAST][1]
+    refreshed = project.dbt("compile", "--select", AT_LEAST, "--full-refresh")
+    assert "_build >" not in refreshed[AT_LEAST][1]
     again = project.dbt("test", "--select", AT_LEAST)
     assert f"_build > {tested + 2}" in again[AT_LEAST][1]
 
