@@ -1,16 +1,15 @@
 """The ledger: what landed in Bronze against what became of it, counted independently of each other.
 
-One side is counted here, straight from the Iceberg tables and their watermarks. The other is
-`quality.quality_messages`, which the models count from their verdicts; `meta.watermarks` says up to which offset they
-have judged. Per cluster, topic and partition it must hold that
+One side is counted from the Iceberg tables and their watermarks, the other from the tables of verdicts;
+`meta.watermarks` says up to which offset they have judged. Per cluster, topic and partition it must hold that
 
 - every row below the landing watermark has an offset of its own, and lies within the covered range;
 - the rows of Bronze below the built offset are as many as the messages that have a verdict;
-- messages = accepted + duplicate + conflict + rejected + held.
+- messages = accepted + duplicate + conflict + rejected + held;
+- `quality.quality_messages`, which the models sum up, says the same.
 
 Rows at or above the built offset are not built yet: a number, not an error. Nor is it an error that a build of a part
-of the models has judged a topic and `quality.quality_messages` was not built since: it is said, and the topic is
-counted from its own table of verdicts.
+of the models has judged a topic and `quality.quality_messages` was not built since: it is said.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class Line:
         built: the first offset that no build has judged.
         judged: rows of Bronze below it.
         verdicts: verdict -> messages.
-        messages: in all, as the models count them.
+        messages: that have a verdict.
     """
 
     kafka_cluster: str
@@ -57,6 +56,11 @@ class Line:
     judged: int = 0
     messages: int = 0
     verdicts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(VERDICTS, 0))
+
+    @property
+    def place(self) -> str:
+        """Its coordinates, as messages name them."""
+        return f"{self.kafka_cluster}, {self.topic}, partition {self.partition}"
 
     @property
     def not_built(self) -> int:
@@ -79,8 +83,7 @@ class Line:
         if self.judged != self.messages:
             found.append(f"Bronze has {self.judged} rows below the built offset, the models {self.messages} messages")
         if sum(self.verdicts.values()) != self.messages:
-            parts = " + ".join(f"{self.verdicts[verdict]} {verdict}" for verdict in VERDICTS)
-            found.append(f"{self.messages} messages are not {parts}")
+            found.append(f"{self.messages} messages are not {_parts(self.verdicts)}")
         return found
 
 
@@ -92,20 +95,18 @@ class Ledger:
         lines: one per partition.
         rules: topic -> rule -> how often it is among the failed ones of a message.
         unbuilt: which parts no build has built yet, in words.
+        miscounted: where `quality.quality_messages` says something else than the verdicts, in words.
     """
 
     lines: list[Line]
     rules: dict[str, dict[str, int]]
     unbuilt: list[str] = field(default_factory=list)
+    miscounted: list[str] = field(default_factory=list)
 
     @property
     def faults(self) -> list[str]:
         """What does not add up, each with its place."""
-        return [
-            f"{line.kafka_cluster}, {line.topic}, partition {line.partition}: {fault}"
-            for line in self.lines
-            for fault in line.faults
-        ]
+        return [f"{line.place}: {fault}" for line in self.lines for fault in line.faults] + self.miscounted
 
     @property
     def not_built(self) -> int:
@@ -139,9 +140,15 @@ def take(settings: Settings) -> Ledger:
             _count(connection, location, built, lines)
         for place, offset in built.items():
             lines.setdefault(place, Line(*place)).built = offset
-        _verdicts(connection, lines)
-        unbuilt = _unbuilt(connection, lines)
-        return Ledger([lines[place] for place in sorted(lines)], _rules(connection), unbuilt)
+        models = dict(_pairs(connection, "watermarks", "topic, max(model)"))
+        for model in models.values():
+            _count_verdicts(connection, model, lines)
+        sums = _sums(connection)
+        for place in sums:
+            lines.setdefault(place, Line(*place))
+        ledger = Ledger([lines[place] for place in sorted(lines)], _rules(connection))
+        _compare(connection, models, sums, ledger)
+        return ledger
 
 
 def print_ledger(settings: Settings, *, format: str = "table") -> bool:
@@ -203,35 +210,41 @@ def _count(
         line.first, line.last, line.rows, line.offsets, line.judged = first, last, rows, offsets, judged
 
 
-def _verdicts(connection: duckdb.DuckDBPyConnection, lines: dict[Place, Line]) -> None:
-    sql = f'select kafka_cluster, topic, "partition", messages, {", ".join(VERDICTS)} from {{}}'
+def _sums(connection: duckdb.DuckDBPyConnection) -> dict[Place, dict[str, int]]:
+    """Verdict -> messages, per place, as `quality_messages` has them."""
+    sql = f'select kafka_cluster, topic, "partition", {", ".join(VERDICTS)} from {{}}'
     found = rows_of(connection, "quality", "quality_messages", sql)
-    for cluster, topic, number, messages, *verdicts in found[1] if found else []:
-        line = lines.setdefault((cluster, topic, number), Line(cluster, topic, number))
-        line.messages = messages
-        line.verdicts = dict(zip(VERDICTS, verdicts, strict=True))
+    return {(row[0], row[1], row[2]): dict(zip(VERDICTS, row[3:], strict=True)) for row in (found[1] if found else [])}
 
 
-def _unbuilt(connection: duckdb.DuckDBPyConnection, lines: dict[Place, Line]) -> list[str]:
-    """Which topics were never built, or not counted since; the latter are counted here, from their verdicts."""
-    found = []
-    topics = sorted({line.topic for line in lines.values()})
-    models = dict(_pairs(connection, "watermarks", "topic, max(model)"))
+def _compare(
+    connection: duckdb.DuckDBPyConnection, models: dict[str, str], sums: dict[Place, dict[str, int]], ledger: Ledger
+) -> None:
+    """Note which topics no build has judged, and where `quality_messages` says something else than the verdicts.
+
+    models: topic -> its verdict model, of those that a build has judged; sums: see `_sums`.
+    """
     builds = dict(_pairs(connection, "progress", "model, max(build)"))
-    counted = min(builds.get(model, 0) for model in ("int_messages", "quality_messages"))
-    for topic in topics:
-        own = [line for line in lines.values() if line.topic == topic]
-        rows = sum(line.rows for line in own)
+    summed = min(builds.get(model, 0) for model in ("int_messages__daily", "quality_messages"))
+    for topic in sorted({line.topic for line in ledger.lines}):
+        lines = [line for line in ledger.lines if line.topic == topic]
+        rows = sum(line.rows for line in lines)
+        differing = []
+        for line in lines:
+            found = sums.get((line.kafka_cluster, topic, line.partition), dict.fromkeys(VERDICTS, 0))
+            if found != line.verdicts and not line.faults:
+                differing.append(f"{line.place}: {_parts(line.verdicts)}, but quality_messages has {_parts(found)}")
         if topic not in models:
             if rows:
-                found.append(f"{topic}: no build has judged its {rows:,} messages")
-        elif any(line.judged != line.messages for line in own) and counted < builds.get(models[topic], counted + 1):
-            # Counts that are older than the verdicts. Younger ones that differ would be a fault.
-            for line in own:
-                line.messages, line.verdicts = 0, dict.fromkeys(VERDICTS, 0)
-            _count_verdicts(connection, models[topic], lines)
-            found.append(f"{topic}: judged, but quality_messages was not built since; `levain build` does")
-    return found
+                ledger.unbuilt.append(f"{topic}: no build has judged its {rows:,} messages")
+        elif differing and summed < builds.get(models[topic], summed + 1):
+            ledger.unbuilt.append(f"{topic}: judged, but quality_messages was not built since; `levain build` does")
+        else:
+            ledger.miscounted += differing
+
+
+def _parts(verdicts: dict[str, int]) -> str:
+    return " + ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
 
 
 def _pairs(connection: duckdb.DuckDBPyConnection, table: str, columns: str) -> list[tuple[Any, ...]]:

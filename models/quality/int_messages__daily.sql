@@ -1,7 +1,7 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='merge_changed',
-    unique_key=['received_date', 'topic', 'event_day'],
+    unique_key=['received_date', 'kafka_cluster', 'topic', 'partition', 'event_day'],
     partition_by=by_month('received_date'),
 ) }}
 {% set an_hour = 3600 * 1000000 %}
@@ -13,14 +13,18 @@
     facts=ref('int_messages'),
     keys={
         'received_date': date_of('received_at'),
+        'kafka_cluster': 'kafka_cluster',
         'topic': 'topic',
+        'partition': 'partition',
         'event_day': 'coalesce(event_date, ' ~ date_of('received_at') ~ ')',
     },
     only='received_at >= ' ~ day_start('first_key') ~ ' and received_at < ' ~ day_start(add_days('last_key', 1)),
 ) %}
         cast(count(*) as bigint) as messages,
+        {% for verdict in verdict_names() %}
+        {{ count_of("verdict = '" ~ verdict ~ "'") }} as {{ verdict }},
+        {% endfor %}
         cast(sum(quality_score) as bigint) as quality_scores,
-        {{ count_of(valid) }} as not_rejected,
         {{ count_of(valid ~ ' and not (' ~ held ~ ' or ' ~ in_future ~ ') and ' ~ micros_late ~ ' <= ' ~ an_hour) }} as in_time,
         {{ count_of(valid ~ ' and not (' ~ held ~ ' or ' ~ too_late ~ ') and ' ~ micros_late ~ ' > ' ~ an_hour) }}
             as late_within_48_hours,

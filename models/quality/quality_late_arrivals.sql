@@ -1,7 +1,7 @@
 with days as (
 
     select * from {{ ref('int_messages__daily') }}
-    where not_rejected > 0
+    where messages > rejected
 
 ),
 
@@ -10,7 +10,7 @@ final as (
     select
         topic,
         event_day as event_date,
-        cast(sum(not_rejected) as bigint) as messages,
+        cast(sum(messages - rejected) as bigint) as messages,
         cast(sum(in_time) as bigint) as in_time,
         cast(sum(late_within_48_hours) as bigint) as late_within_48_hours,
         cast(sum(held_too_late) as bigint) as held_too_late,

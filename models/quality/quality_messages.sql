@@ -1,6 +1,6 @@
-with messages as (
+with days as (
 
-    select * from {{ ref('int_messages') }}
+    select * from {{ ref('int_messages__daily') }}
 
 ),
 
@@ -10,13 +10,13 @@ final as (
         kafka_cluster,
         topic,
         partition,
-        cast(count(*) as bigint) as messages,
-        {{ count_of("verdict = 'accepted'") }} as accepted,
-        {{ count_of("verdict = 'duplicate'") }} as duplicate,
-        {{ count_of("verdict = 'conflict'") }} as conflict,
-        {{ count_of("verdict = 'rejected'") }} as rejected,
-        {{ count_of("verdict = 'held'") }} as held
-    from messages
+        cast(sum(messages) as bigint) as messages,
+        cast(sum(accepted) as bigint) as accepted,
+        cast(sum(duplicate) as bigint) as duplicate,
+        cast(sum(conflict) as bigint) as conflict,
+        cast(sum(rejected) as bigint) as rejected,
+        cast(sum(held) as bigint) as held
+    from days
     group by kafka_cluster, topic, partition
 
 )

@@ -17,6 +17,7 @@ from levain.samples import generate
 
 TOPIC = "sales-events"
 MESSAGES = 60
+DAYS = "quality.int_messages__daily"
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,12 @@ def test_rules_are_counted_one_by_one(lake: Lake) -> None:
         (
             "update meta.watermarks set next_offset = 12 where partition = 1",
             "partition 1: Bronze has 12 rows below the built offset, the models 30 messages",
+        ),
+        (
+            f"update {DAYS} set accepted = accepted - 1, held = held + 1 where partition = 0 "
+            f"and event_day = (select min(event_day) from {DAYS} where partition = 0)",
+            "partition 0: 26 accepted + 0 duplicate + 0 conflict + 3 rejected + 1 held, "
+            "but quality_messages has 25 accepted + 0 duplicate + 0 conflict + 3 rejected + 2 held",
         ),
     ],
 )
