@@ -21,9 +21,11 @@
     only='received_at >= ' ~ day_start('first_key') ~ ' and received_at < ' ~ day_start(add_days('last_key', 1)),
 ) %}
         cast(count(*) as bigint) as messages,
-        {% for verdict in verdict_names() %}
-        {{ count_of("verdict = '" ~ verdict ~ "'") }} as {{ verdict }},
-        {% endfor %}
+        {{ count_of("verdict = 'accepted'") }} as accepted,
+        {{ count_of("verdict = 'duplicate'") }} as duplicate,
+        {{ count_of("verdict = 'conflict'") }} as conflict,
+        {{ count_of("verdict = 'rejected'") }} as rejected,
+        {{ count_of("verdict = 'held'") }} as held,
         cast(sum(quality_score) as bigint) as quality_scores,
         {{ count_of(valid ~ ' and not (' ~ held ~ ' or ' ~ in_future ~ ') and ' ~ micros_late ~ ' <= ' ~ an_hour) }} as in_time,
         {{ count_of(valid ~ ' and not (' ~ held ~ ' or ' ~ too_late ~ ') and ' ~ micros_late ~ ' > ' ~ an_hour) }}
