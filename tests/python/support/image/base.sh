@@ -11,7 +11,7 @@ export DEBIAN_FRONTEND=noninteractive
 
 packages=(podman buildah debootstrap runc netavark aardvark-dns iptables uidmap catatonit)
 if ! dpkg --status "${packages[@]}" > /dev/null 2>&1; then
-  apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}" > /dev/null || exit 3
+  apt-get update -qq && apt-get install -y -qq -o APT::Install-Recommends=false "${packages[@]}" > /dev/null || exit 3
 fi
 
 root=$(mktemp -d)
