@@ -449,7 +449,7 @@ def test_a_part_that_is_damaged_or_missing_is_said_in_two_lines(home: Path) -> N
         warehouse.write_bytes(content)
     with duckdb.connect(str(warehouse)) as connection:
         connection.execute("drop table silver.int_sales_events__verdicts")
-    for arguments in (["show"], ["ledger"], ["query", "select * from quality.quality_messages"]):
+    for arguments in (["show"], ["ledger"], ["query", "select * from quality.quality_rejects"]):
         assert "int_sales_events__verdicts" in said(*arguments), arguments
 
 
