@@ -146,9 +146,8 @@ def take(settings: Settings) -> Ledger:
         sums = _sums(connection)
         for place in sums:
             lines.setdefault(place, Line(*place))
-        ledger = Ledger([lines[place] for place in sorted(lines)], _rules(connection))
-        _compare(connection, models, sums, ledger)
-        return ledger
+        counted = [lines[place] for place in sorted(lines)]
+        return Ledger(counted, _rules(connection), *_compare(connection, models, sums, counted))
 
 
 def print_ledger(settings: Settings, *, format: str = "table") -> bool:
@@ -210,37 +209,56 @@ def _count(
         line.first, line.last, line.rows, line.offsets, line.judged = first, last, rows, offsets, judged
 
 
-def _sums(connection: duckdb.DuckDBPyConnection) -> dict[Place, dict[str, int]]:
-    """Verdict -> messages, per place, as `quality_messages` has them."""
-    sql = f'select kafka_cluster, topic, "partition", {", ".join(VERDICTS)} from {{}}'
+def _sums(connection: duckdb.DuckDBPyConnection) -> dict[Place, tuple[int, dict[str, int]]]:
+    """Place -> its messages, and verdict -> messages, as `quality_messages` has them."""
+    sql = f'select kafka_cluster, topic, "partition", messages, {", ".join(VERDICTS)} from {{}}'
     found = rows_of(connection, "quality", "quality_messages", sql)
-    return {(row[0], row[1], row[2]): dict(zip(VERDICTS, row[3:], strict=True)) for row in (found[1] if found else [])}
+    return {
+        (cluster, topic, number): (messages, dict(zip(VERDICTS, verdicts, strict=True)))
+        for cluster, topic, number, messages, *verdicts in (found[1] if found else [])
+    }
 
 
 def _compare(
-    connection: duckdb.DuckDBPyConnection, models: dict[str, str], sums: dict[Place, dict[str, int]], ledger: Ledger
-) -> None:
-    """Note which topics no build has judged, and where `quality_messages` says something else than the verdicts.
+    connection: duckdb.DuckDBPyConnection,
+    models: dict[str, str],
+    sums: dict[Place, tuple[int, dict[str, int]]],
+    counted: list[Line],
+) -> tuple[list[str], list[str]]:
+    """Which topics no build has judged, and where `quality_messages` says something else than the verdicts.
 
-    models: topic -> its verdict model, of those that a build has judged; sums: see `_sums`.
+    Args:
+        connection: to the built tables.
+        models: topic -> its verdict model, of those that a build has judged.
+        sums: see `_sums`.
+        counted: every line.
+
+    Returns:
+        `unbuilt` and `miscounted` of a ledger.
     """
+    unbuilt, miscounted = [], []
     builds = dict(_pairs(connection, "progress", "model, max(build)"))
     summed = min(builds.get(model, 0) for model in ("int_messages__daily", "quality_messages"))
-    for topic in sorted({line.topic for line in ledger.lines}):
-        lines = [line for line in ledger.lines if line.topic == topic]
-        rows = sum(line.rows for line in lines)
+    for topic in sorted({line.topic for line in counted}):
+        lines = [line for line in counted if line.topic == topic]
+        if topic not in models:
+            if rows := sum(line.rows for line in lines):
+                unbuilt.append(f"{topic}: no build has judged its {rows:,} messages")
+            continue
         differing = []
         for line in lines:
-            found = sums.get((line.kafka_cluster, topic, line.partition), dict.fromkeys(VERDICTS, 0))
-            if found != line.verdicts and not line.faults:
-                differing.append(f"{line.place}: {_parts(line.verdicts)}, but quality_messages has {_parts(found)}")
-        if topic not in models:
-            if rows:
-                ledger.unbuilt.append(f"{topic}: no build has judged its {rows:,} messages")
-        elif differing and summed < builds.get(models[topic], summed + 1):
-            ledger.unbuilt.append(f"{topic}: judged, but quality_messages was not built since; `levain build` does")
+            place = (line.kafka_cluster, topic, line.partition)
+            messages, verdicts = sums.get(place, (0, dict.fromkeys(VERDICTS, 0)))
+            if (messages, verdicts) != (line.messages, line.verdicts) and not line.faults:
+                differing.append(
+                    f"{line.place}: {_parts(line.verdicts)}, "
+                    f"but quality_messages has {_parts(verdicts)} of {messages} messages"
+                )
+        if differing and summed < builds.get(models[topic], summed + 1):
+            unbuilt.append(f"{topic}: judged, but quality_messages was not built since; `levain build` does")
         else:
-            ledger.miscounted += differing
+            miscounted += differing
+    return unbuilt, miscounted
 
 
 def _parts(verdicts: dict[str, int]) -> str:

@@ -88,6 +88,12 @@ def test_rules_are_counted_one_by_one(lake: Lake) -> None:
             "partition 0: 26 accepted + 0 duplicate + 0 conflict + 3 rejected + 1 held, "
             "but quality_messages has 25 accepted + 0 duplicate + 0 conflict + 3 rejected + 2 held",
         ),
+        (
+            f"update {DAYS} set messages = messages + 1 where partition = 0 "
+            f"and event_day = (select min(event_day) from {DAYS} where partition = 0)",
+            "partition 0: 26 accepted + 0 duplicate + 0 conflict + 3 rejected + 1 held, "
+            "but quality_messages has 26 accepted + 0 duplicate + 0 conflict + 3 rejected + 1 held of 31 messages",
+        ),
     ],
 )
 def test_what_the_models_lose_or_double_is_found(
