@@ -25,7 +25,7 @@
         {{ count_of("verdict = 'duplicate'") }} as duplicate,
         {{ count_of("verdict = 'conflict'") }} as conflict,
         {{ count_of("verdict = 'rejected'") }} as rejected,
-        {{ count_of("verdict = 'held'") }} as held,
+        {{ count_of(held) }} as held,
         cast(sum(quality_score) as bigint) as quality_scores,
         {{ count_of(valid ~ ' and not (' ~ held ~ ' or ' ~ in_future ~ ') and ' ~ micros_late ~ ' <= ' ~ an_hour) }} as in_time,
         {{ count_of(valid ~ ' and not (' ~ held ~ ' or ' ~ too_late ~ ') and ' ~ micros_late ~ ' > ' ~ an_hour) }}
