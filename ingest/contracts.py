@@ -11,6 +11,9 @@ on a property             `weight` (its part of the quality score), `column` (it
 on a rule                 `weight`
 ========================  =====================================================================================
 
+Objects are flattened by path: the member `city` of `address` is the field `address_city`. Arrays of scalars or of flat
+objects stay one field, whose column holds JSON text.
+
 Of the service level (`slaProperties`) one is known, `frequency`: at least how often something is sent.
 
 What is promised here is checked, so what would not be checked is refused: an unknown option, a misspelt property.
@@ -20,7 +23,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from functools import cache, cached_property
@@ -43,7 +47,10 @@ from ingest.errors import BadInput, ConfigurationError
 from ingest.settings import PROJECT_ROOT
 
 CONTRACTS_DIR = Path(__file__).resolve().parent / "contracts"
-LOGICAL_TYPES = ("string", "integer", "number", "boolean", "timestamp", "date")
+SCALARS = ("string", "integer", "number", "boolean", "timestamp", "date")
+LOGICAL_TYPES = (*SCALARS, "object", "array")
+DEEPEST = 8
+"""Objects within each other, at most."""
 
 EVENT_COLUMNS = ("event_id", "event_time")
 """Columns every event has, whatever its contract calls identity and event time."""
@@ -74,10 +81,14 @@ MOST_EVENTS = 10**10
 LARGEST_INTEGER = (2**63 - 1) // MOST_EVENTS
 """Of a field that is counted: `MOST_EVENTS` of it fit a bigint. Numbers always do: decimal(28, s) holds their sums."""
 
+MOST_ITEMS = 10_000
+"""Of an array, where a contract limits them."""
+
 _OPTIONS = {
     "string": ("format", "pattern"),
     "integer": ("minimum", "maximum"),
     "number": ("minimum", "maximum"),
+    "array": ("minItems", "maxItems"),
 }
 _JINJA = ("{{", "{%", "{#")
 _SPARK_WORDS = {"lateral", "minus", "setminus"}
@@ -98,9 +109,19 @@ class Reference:
 
 @dataclass(frozen=True)
 class Field:
-    """One field of the event's JSON object."""
+    """One field of the event's JSON object, at any depth; an array is one field, its items have no place of their own.
 
-    name: str
+    Attributes:
+        path: names from the event's object down to the field.
+        name: the path's names in one, such as `address_city`: what rules and the contract's data call it.
+        column: its name in the warehouse; an object has no column, its members have.
+        required: the object that holds it must hold it.
+        minimum, maximum: of a number; of an array, how many items.
+        items: of an array: what each item is, a scalar or an object.
+        members: of an object that is an array's item; those of any other object are fields of the contract.
+    """
+
+    path: tuple[str, ...]
     column: str
     logical_type: str
     required: bool
@@ -116,6 +137,17 @@ class Field:
     reference: Reference | None = None
     identifier: bool = False
     """An integer that names something: up to 18 digits, compared with others, never added up."""
+    items: Field | None = None
+    members: tuple[Field, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return "_".join(self.path)
+
+    @property
+    def parent(self) -> str | None:
+        """The name of the object that holds it; None: the event's own."""
+        return "_".join(self.path[:-1]) or None
 
     @property
     def kind(self) -> rules.Kind:
@@ -175,6 +207,21 @@ class Contract:
     @cached_property
     def by_name(self) -> dict[str, Field]:
         return {field.name: field for field in self.fields}
+
+    @cached_property
+    def columns(self) -> tuple[Field, ...]:
+        """The fields that have a column: all but objects."""
+        return tuple(field for field in self.fields if field.logical_type != "object")
+
+    @cached_property
+    def members(self) -> tuple[Field, ...]:
+        """The members of the event's own object."""
+        return tuple(field for field in self.fields if len(field.path) == 1)
+
+    def is_always_there(self, field: Field) -> bool:
+        """Whether every event must have it: it is required, and so is each object around it."""
+        around = [self.by_name["_".join(field.path[:depth])] for depth in range(1, len(field.path))]
+        return all(each.required for each in (*around, field))
 
     @property
     def staging_model(self) -> str:
@@ -284,17 +331,20 @@ def _contract(path: Path, document: OpenDataContractStandard, schema: SchemaObje
     table = topic.replace("-", "_")
     if not schema.properties:
         raise _wrong(path, "schema.properties", "must list the event's fields")
-    fields = tuple(_field(path, each, each.name == custom.get("identity")) for each in schema.properties)
-    for attribute in ("name", "column"):
-        names = [getattr(field, attribute) for field in fields]
+    fields = tuple(_fields(path, schema.properties, custom.get("identity")))
+    columns = [field for field in fields if field.logical_type != "object"]
+    for attribute, named in (("name", fields), ("column", columns)):
+        names = [getattr(field, attribute) for field in named]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise _wrong(path, "schema.properties", f"{attribute} '{twice[0]}' is duplicated")
-    by_name = {field.name: field for field in fields}
-    _check_columns(path, fields, {"event_id": custom.get("identity"), "event_time": custom.get("eventTime")})
+    by_name = {field.name: field for field in columns if field.logical_type != "array" and len(field.path) == 1}
+    _check_columns(path, columns, {"event_id": custom.get("identity"), "event_time": custom.get("eventTime")})
     for role in ("key", "identity", "eventTime"):
         if custom.get(role) not in by_name:
-            raise _wrong(path, f"schema.customProperties.{role}", "must name one of the event's fields")
+            raise _wrong(
+                path, f"schema.customProperties.{role}", "must name one of the event's fields, no object, no array"
+            )
     if not by_name[custom["identity"]].required:
         raise _wrong(path, f"schema.properties.{custom['identity']}", "is the identity, so it must be required")
     event_time = by_name[custom["eventTime"]]
@@ -339,15 +389,123 @@ def _frequency(path: Path, promises: list[ServiceLevelAgreementProperty]) -> int
     return hours
 
 
-def _field(path: Path, each: SchemaProperty, is_identity: bool) -> Field:
+def _fields(
+    path: Path, properties: list[SchemaProperty], identity: Any, around: tuple[str, ...] = (), always: bool = True
+) -> Iterator[Field]:
+    """The fields in their order, an object before its members.
+
+    around: path of the object that holds them; always: whether every event must have that object.
+    """
+    for each in properties:
+        field = _field(path, each, around, always, not around and each.name == identity)
+        yield field
+        if field.logical_type == "object":
+            members = _members(path, each, field.path)
+            yield from _fields(path, members, None, field.path, always and field.required)
+
+
+def _members(path: Path, each: SchemaProperty, place: tuple[str, ...]) -> list[SchemaProperty]:
+    where = _where(place)
+    if not each.properties:
+        raise _wrong(path, f"{where}.properties", "must list the object's members")
+    if len(place) > DEEPEST:
+        raise _wrong(path, where, f"is nested too deep: at most {DEEPEST} objects within each other")
+    return each.properties
+
+
+def _where(place: tuple[str, ...]) -> str:
+    return "schema.properties." + ".properties.".join(place)
+
+
+def _field(path: Path, each: SchemaProperty, around: tuple[str, ...], always: bool, is_identity: bool) -> Field:
     name = each.name or ""
-    where = f"schema.properties.{name or '?'}"
+    place = (*around, name or "?")
+    where = _where(place)
     custom = _custom(path, where, each, ("weight", "column", "strict", "identifier"))
-    column = str(custom.get("column", name))
+    column = str(custom.get("column", "_".join(place)))
     if not _NAME.fullmatch(name) or not _NAME.fullmatch(column):
         raise _wrong(path, where, "name and column must be lower case letters, digits and underscores")
+    value = _value(path, where, each, bool(custom.get("strict", False)))
+    identifier = is_identity or value.reference is not None or bool(custom.get("identifier", False))
+    if "identifier" in custom and each.logicalType != "integer":
+        raise _wrong(path, f"{where}.customProperties.identifier", "is said of an integer only")
+    if each.logicalType == "integer" and not identifier:
+        _check_summable(path, where, value.minimum, value.maximum)
+    has_column = each.logicalType != "object"
+    if not has_column and custom:
+        raise _wrong(path, f"{where}.customProperties", "an object has none: it has no column, its members have")
+    required = bool(each.required)
+    return replace(
+        value,
+        path=place,
+        column=column if has_column else "",
+        required=required,
+        description=_text(path, f"{where}.description", each.description),
+        weight=_integer(path, f"{where}.weight", custom.get("weight", 10 if required and always else 5), 0, 1000)
+        if has_column
+        else 0,
+        identifier=identifier,
+        items=_items(path, where, each) if each.logicalType == "array" else None,
+    )
+
+
+def _items(path: Path, where: str, each: SchemaProperty) -> Field:
+    """What each item of an array is: a scalar, or an object of scalars."""
+    where = f"{where}.items"
+    if each.items is None:
+        raise _wrong(path, where, "must say what each item is")
+    if each.items.logicalType != "object":
+        _custom(path, where, each.items, ())
+        return _scalar(path, where, each.items)
+    properties = each.items.properties or []
+    names = [member.name or "?" for member in properties]
+    twice = [name for name in names if names.count(name) > 1]
+    if not properties or twice:
+        raise _wrong(path, f"{where}.properties", f"'{twice[0]}' is duplicated" if twice else "must list its members")
+    members = []
+    for member in properties:
+        inner = f"{where}.properties.{member.name or '?'}"
+        _custom(path, inner, member, ())
+        if not _NAME.fullmatch(member.name or ""):
+            raise _wrong(path, inner, "name must be lower case letters, digits and underscores")
+        members.append(
+            replace(
+                _scalar(path, inner, member),
+                path=(member.name or "",),
+                column=member.name or "",
+                required=bool(member.required),
+                description=_text(path, f"{inner}.description", member.description),
+            )
+        )
+    return Field(
+        path=(), column="", logical_type="object", required=True, description="", weight=0, members=tuple(members)
+    )
+
+
+def _scalar(path: Path, where: str, each: SchemaProperty) -> Field:
+    """An array's item, or a member of one that is an object."""
+    if each.logicalType not in SCALARS:
+        raise _wrong(
+            path, f"{where}.logicalType", f"of an array's item, or of its members, must be one of {', '.join(SCALARS)}"
+        )
+    if each.relationships:
+        raise _wrong(path, f"{where}.relationships", "of an array's item would not be checked")
+    value = _value(path, where, each, False)
+    if each.logicalType == "integer":
+        _check_summable(path, where, value.minimum, value.maximum)
+    return value
+
+
+def _value(path: Path, where: str, each: SchemaProperty, strict: bool) -> Field:
+    """What a value may be, whatever holds it: type, limits, reference."""
     if each.logicalType not in LOGICAL_TYPES:
         raise _wrong(path, f"{where}.logicalType", f"must be one of {', '.join(LOGICAL_TYPES)}")
+    if each.properties and each.logicalType != "object":
+        raise _wrong(path, f"{where}.properties", f"a {each.logicalType} has none")
+    if each.items and each.logicalType != "array":
+        raise _wrong(path, f"{where}.items", f"a {each.logicalType} has none")
+    if each.relationships and each.logicalType not in SCALARS:
+        raise _wrong(path, f"{where}.relationships", f"of an {each.logicalType} would not be checked")
     options = _options(path, where, each)
     precision, scale = 12, 2
     if each.logicalType == "number":
@@ -357,24 +515,18 @@ def _field(path: Path, each: SchemaProperty, is_identity: bool) -> Field:
         precision, scale = int(match[1]), int(match[2])
         if not 1 <= precision <= 15 or scale > precision:
             raise _wrong(path, f"{where}.physicalType", "a JSON number is exact to 15 digits, so decimal(15,s) at most")
-    required = bool(each.required)
-    reference = _reference(path, where, each, bool(custom.get("strict", False)))
-    identifier = is_identity or reference is not None or bool(custom.get("identifier", False))
-    if "identifier" in custom and each.logicalType != "integer":
-        raise _wrong(path, f"{where}.customProperties.identifier", "is said of an integer only")
-    minimum = _limit(path, where, each.logicalType, "minimum", options, precision, scale)
-    maximum = _limit(path, where, each.logicalType, "maximum", options, precision, scale)
-    if each.logicalType == "integer" and not identifier:
-        _check_summable(path, where, minimum, maximum)
+    low, high = ("minItems", "maxItems") if each.logicalType == "array" else ("minimum", "maximum")
+    minimum = _limit(path, where, each.logicalType, low, options, precision, scale)
+    maximum = _limit(path, where, each.logicalType, high, options, precision, scale)
     if minimum is not None and maximum is not None and minimum > maximum:
-        raise _wrong(path, f"{where}.logicalTypeOptions", "minimum is greater than maximum")
+        raise _wrong(path, f"{where}.logicalTypeOptions", f"{low} is greater than {high}")
     return Field(
-        name=name,
-        column=column,
+        path=(),
+        column="",
         logical_type=each.logicalType,
-        required=required,
-        description=_text(path, f"{where}.description", each.description),
-        weight=_integer(path, f"{where}.weight", custom.get("weight", 10 if required else 5), 0, 1000),
+        required=True,
+        description="",
+        weight=0,
         minimum=minimum,
         maximum=maximum,
         allowed=_allowed(path, where, each),
@@ -382,15 +534,14 @@ def _field(path: Path, each: SchemaProperty, is_identity: bool) -> Field:
         pattern=options.get("pattern"),
         precision=precision,
         scale=scale,
-        reference=reference,
-        identifier=identifier,
+        reference=_reference(path, where, each, strict),
     )
 
 
 def _limit(
     path: Path, where: str, kind: str, name: str, options: dict[str, Any], precision: int, scale: int
 ) -> int | Decimal | None:
-    """A minimum or maximum, which the field's type must be able to hold."""
+    """A limit, which the field's type must be able to hold."""
     value = options.get(name)
     if value is None:
         return None
@@ -398,9 +549,10 @@ def _limit(
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise _wrong(path, place, "must be a number")
     limit = Decimal(str(value))
-    if kind == "integer":
-        if limit != int(limit):
-            raise _wrong(path, place, "of an integer must be a whole number")
+    if kind in ("integer", "array"):
+        if limit != int(limit) or (kind == "array" and not 0 <= limit <= MOST_ITEMS):
+            what = f"must be a whole number from 0 to {MOST_ITEMS}" if kind == "array" else "must be a whole number"
+            raise _wrong(path, place, f"of an {kind} {what}")
         return int(limit)
     if abs(limit) >= Decimal(10) ** (precision - scale) or limit != round(limit, scale):
         raise _wrong(path, place, f"is no decimal({precision},{scale}), so no value could reach it")
@@ -428,10 +580,10 @@ def _check_summable(path: Path, where: str, minimum: int | Decimal | None, maxim
             )
 
 
-def _check_columns(path: Path, fields: tuple[Field, ...], roles: dict[str, Any]) -> None:
+def _check_columns(path: Path, fields: Sequence[Field], roles: dict[str, Any]) -> None:
     """A column's name must be free: no reserved SQL keyword, no column that every message has."""
     for field in fields:
-        where = f"schema.properties.{field.name}"
+        where = _where(field.path)
         advice = "give it another name with the custom property `column`"
         if field.column in _sql_words():
             raise _wrong(path, where, f"'{field.column}' is a reserved SQL keyword: {advice}")
@@ -456,7 +608,8 @@ def _options(path: Path, where: str, each: SchemaProperty) -> dict[str, Any]:
     for name, value in options.items():
         place = f"{where}.logicalTypeOptions.{name}"
         if name not in known:
-            what = f"of a {kind} can be checked: {', '.join(known)}" if known else f"a {kind} has no options"
+            one = "an" if kind[:1] in "aeiou" else "a"
+            what = f"of {one} {kind} can be checked: {', '.join(known)}" if known else f"{one} {kind} has no options"
             raise _wrong(path, place, f"{what}; for anything else write a rule")
         if name == "format" and value != "uuid":
             raise _wrong(path, place, "only uuid is known")
@@ -498,7 +651,7 @@ def _reference(path: Path, where: str, each: SchemaProperty, strict: bool) -> Re
 
 
 def _rules(path: Path, schema: SchemaObject, fields: tuple[Field, ...]) -> tuple[Rule, ...]:
-    columns = {field.column: field.kind for field in fields}
+    columns = {field.column: field.kind for field in fields if field.logical_type in SCALARS}
     found: list[Rule] = []
     for quality in schema.quality or []:
         where = f"schema.quality.{quality.name or '?'}"

@@ -169,8 +169,10 @@ def _within_limits(contract: Contract, expression: str) -> str:
     """
     limited = {
         field.column
-        for field in contract.fields
-        if not field.identifier and (field.minimum is not None or field.maximum is not None)
+        for field in contract.columns
+        if field.logical_type in ("integer", "number")
+        and not field.identifier
+        and (field.minimum is not None or field.maximum is not None)
     }
     words = re.findall(r"'[^']*'|\w+|[^'\w]+", expression)  # texts in quotes, words, and what stands between them
     return "".join(f"_{word.lower()}" if word.lower() in limited else word for word in words)
@@ -238,7 +240,7 @@ def _messages_yaml(contracts: list[Contract]) -> str:
 """
         text += "".join(
             f"      - {{name: {field.column}, description: {_quoted(field.description)}}}\n"
-            for field in contract.fields
+            for field in contract.columns
             if field.column not in EVENT_COLUMNS
         )
         text += _columns(("verdict", "_build"))
@@ -277,18 +279,32 @@ def _promises(contract: Contract) -> dict[str, Any]:
 
 
 def _field_promises(field: Field) -> dict[str, object]:
-    precise = f"decimal({field.precision},{field.scale})" if field.logical_type == "number" else field.logical_type
     strict = field.reference if field.reference and field.reference.strict else None
     promises = {
-        "type": field.format or precise,
+        "type": None,
         "required": field.required,
         "weight": field.weight,
-        "column": field.column if field.column != field.name else None,
-        "minimum": _plain(field.minimum),
-        "maximum": _plain(field.maximum),
+        "path": list(field.path) if len(field.path) > 1 else None,
+        "column": field.column if field.column not in ("", field.name) else None,
+        **_value_promises(field),
+        "strict": f"{strict.model}.{strict.column}" if strict else None,
+        "item": field.items and _value_promises(field.items),
+    }
+    return {name: value for name, value in promises.items() if value is not None}
+
+
+def _value_promises(field: Field) -> dict[str, object]:
+    """What a value may be, whatever holds it; of an object that is an array's item also its members."""
+    precise = f"decimal({field.precision},{field.scale})" if field.logical_type == "number" else field.logical_type
+    limits = ("min_items", "max_items") if field.logical_type == "array" else ("minimum", "maximum")
+    members = {each.name: {**_value_promises(each), "required": each.required} for each in field.members}
+    promises = {
+        "type": field.format or precise,
+        limits[0]: _plain(field.minimum),
+        limits[1]: _plain(field.maximum),
         "values": list(field.allowed) if field.allowed is not None else None,
         "pattern": field.pattern,
-        "strict": f"{strict.model}.{strict.column}" if strict else None,
+        "members": members or None,
     }
     return {name: value for name, value in promises.items() if value is not None}
 

@@ -120,15 +120,98 @@
 {% endmacro %}
 
 {% macro spark___json_type_is_string(payload, field) %}
-    {#-
-      Every string of the payload, names too, is given an `s` in front, so that the field's text tells a string from any
-      other value. (The parser of variants takes the last of a repeated name, and refuses some objects with one.)
-    -#}
-    {%- set string = '"([^"\\\\]*+(?:\\\\.[^"\\\\]*+)*+)"' -%}
-    {%- set arguments = [payload, string_literal(string), string_literal('"s$1"')] -%}
-    {%- set marked = 'regexp_replace(' ~ arguments | join(', ') ~ ')' -%}
-    {%- set options = "map('allowSingleQuotes', 'false', 'allowNonNumericNumbers', 'false')" -%}
+    {#- The parser of variants takes the last of a repeated name, and refuses some objects with one. -#}
     {{- return(
-        "coalesce(startswith(from_json(" ~ marked ~ ", 'map<string,string>', " ~ options ~ ")['s" ~ field ~ "'], 's'), false)"
+        "coalesce(startswith(" ~ json_member(json_members(mark_json_strings(payload), [field]), field) ~ ", 's'), false)"
+    ) -}}
+{% endmacro %}
+
+{#
+  Nested values. A marked text is JSON in which every string, names too, has an `s` in front, so that the text of any
+  part of it says what it is: `{` an object, `[` an array, `s` a string, anything else a number or a truth value.
+#}
+
+{% macro mark_json_strings(text) %}
+    {#- text: valid JSON. Returns it marked. -#}
+    {{ return(adapter.dispatch('mark_json_strings', 'levain')(text)) }}
+{% endmacro %}
+
+{% macro duckdb__mark_json_strings(text) %}
+    {%- set string = '"((?:[^"\\\\]|\\\\.)*)"' -%}
+    {{- return('regexp_replace(' ~ text ~ ', ' ~ string_literal(string) ~ ", '\"s\\1\"', 'g')") -}}
+{% endmacro %}
+
+{% macro spark__mark_json_strings(text) %}
+    {%- set string = '"([^"\\\\]*+(?:\\\\.[^"\\\\]*+)*+)"' -%}
+    {{- return('regexp_replace(' ~ text ~ ', ' ~ string_literal(string) ~ ', ' ~ string_literal('"s$1"') ~ ')') -}}
+{% endmacro %}
+
+{% macro json_members(text, names) %}
+    {#-
+      Members of an object. text: marked JSON that is an object; names: list. Returns what json_member reads. Of a
+      repeated name the first counts.
+    -#}
+    {{ return(adapter.dispatch('json_members', 'levain')(text, names)) }}
+{% endmacro %}
+
+{% macro duckdb__json_members(text, names) %}
+    {%- set shape = [] -%}
+    {%- for name in names %}{% do shape.append('"s' ~ name ~ '":"VARCHAR"') %}{% endfor -%}
+    {{- return('json_transform(' ~ text ~ ", '{" ~ shape | join(',') ~ "}')") -}}
+{% endmacro %}
+
+{% macro spark__json_members(text, names) %}
+    {%- set options = "map('allowSingleQuotes', 'false', 'allowNonNumericNumbers', 'false')" -%}
+    {{- return('from_json(' ~ text ~ ", 'map<string,string>', " ~ options ~ ')') -}}
+{% endmacro %}
+
+{% macro json_member(members, name) %}
+    {#- Marked text of one member; null when it is absent or JSON null. members: result of json_members. -#}
+    {{ return(members ~ "['s" ~ name ~ "']") }}
+{% endmacro %}
+
+{% macro json_items(text) %}
+    {#- Items of an array. text: marked JSON. Returns a list of marked texts; null unless the text is an array. -#}
+    {{ return(adapter.dispatch('json_items', 'levain')(text)) }}
+{% endmacro %}
+
+{% macro duckdb__json_items(text) %}
+    {{ return('case when left(' ~ text ~ ", 1) = '[' then json_transform(" ~ text ~ ", '[\"VARCHAR\"]') end") }}
+{% endmacro %}
+
+{% macro spark__json_items(text) %}
+    {{ return('case when left(' ~ text ~ ", 1) = '[' then from_json(" ~ text ~ ", 'array<string>') end") }}
+{% endmacro %}
+
+{% macro is_json_object(text) %}
+    {#- text: of a part of valid JSON, marked or not. Returns a boolean, null when the text is null. -#}
+    {{ return('left(' ~ text ~ ", 1) = '{'") }}
+{% endmacro %}
+
+{% macro is_json_string(text) %}
+    {#- text: marked JSON. Returns a boolean, null when the text is null. -#}
+    {{ return('left(' ~ text ~ ", 1) = 's'") }}
+{% endmacro %}
+
+{% macro unmarked(text) %}
+    {#- Content of a string; any other value as it is. text: marked JSON. Returns a string. -#}
+    {{ return('case when ' ~ is_json_string(text) ~ ' then substr(' ~ text ~ ', 2) else ' ~ text ~ ' end') }}
+{% endmacro %}
+
+{% macro to_json_string(text) %}
+    {#- A text as a JSON string, in quotes; null for null. text: string expression. -#}
+    {{ return(adapter.dispatch('to_json_string', 'levain')(text)) }}
+{% endmacro %}
+
+{% macro duckdb__to_json_string(text) %}{{ return('cast(to_json(' ~ text ~ ') as varchar)') }}{% endmacro %}
+
+{% macro spark__to_json_string(text) %}
+    {#- Spark writes the digits of an escape in lower case: an odd number of backslashes, the last of them its own. -#}
+    {%- set escape = string_literal('(?<!\\\\)((?:\\\\\\\\)*)\\\\u00') -%}
+    {%- set codes = "array('0b', '0e', '0f', '1a', '1b', '1c', '1d', '1e', '1f')" -%}
+    {{- return(
+        'case when ' ~ text ~ ' is not null then aggregate(' ~ codes ~ ', regexp_extract(to_json(array(' ~ text ~ ")), '(?s)^.(.*).$', 1), "
+        ~ '(json, code) -> regexp_replace(json, concat(' ~ escape ~ ', code), concat('
+        ~ string_literal('$1\\\\u00') ~ ', upper(code)))) end'
     ) -}}
 {% endmacro %}

@@ -2,7 +2,9 @@
   A topic's rules, written from the data of its contract: which of them a message fails, what it lacks, its quality score.
 
   The rules' names, in the contract's order: <field>_missing and <field>_invalid of the schema, <field>_out_of_range,
-  <field>_not_allowed and <field>_malformed of a field's limits, the contract's own rules, and `incomplete`.
+  <field>_not_allowed and <field>_malformed of a field's limits, the contract's own rules, and `incomplete`. A field of
+  an object is named by its path, such as address_city; what an array's items have wrong is told of the array, or, where
+  they are objects, of <array>_<member>; <array>_count_out_of_range of how many there are.
 #}
 
 {% macro check_messages(staged, contract) %}
@@ -56,7 +58,29 @@ from checked
 
 {% macro broken_limits(name, field) %}
     {#- Rule -> condition under which a value that could be cast breaks it. Returns a dict. -#}
-    {% set column = field.column or name %}
+    {% if field.type == 'object' %}{{ return({}) }}{% endif %}
+    {% if field.type != 'array' %}{{ return(broken_value_limits(name, field, field.column or name)) }}{% endif %}
+    {% set list, items, limits, found = name ~ '_items', field.item, [], {} %}
+    {% if 'min_items' in field %}{% do limits.append(list_length(list) ~ ' < ' ~ field.min_items) %}{% endif %}
+    {% if 'max_items' in field %}{% do limits.append(list_length(list) ~ ' > ' ~ field.max_items) %}{% endif %}
+    {% if limits %}{% do found.update({name ~ '_count_out_of_range': limits | join(' or ')}) %}{% endif %}
+    {% if items.type == 'object' %}
+        {% for member_name, member in items.members.items() %}
+            {% set value = cast_marked(json_member('item', member_name), member.type) %}
+            {% for rule, condition in broken_value_limits(name ~ '_' ~ member_name, member, value).items() %}
+                {% do found.update({rule: list_has(list, 'item', condition)}) %}
+            {% endfor %}
+        {% endfor %}
+    {% else %}
+        {% for rule, condition in broken_value_limits(name, items, cast_marked('item', items.type)).items() %}
+            {% do found.update({rule: list_has(list, 'item', condition)}) %}
+        {% endfor %}
+    {% endif %}
+    {{ return(found) }}
+{% endmacro %}
+
+{% macro broken_value_limits(name, field, column) %}
+    {#- Rule -> condition under which a scalar breaks it. column: SQL of its value. Returns a dict. -#}
     {% set limits = [] %}
     {% if field.minimum is defined %}{% do limits.append(column ~ ' < ' ~ number_literal(field.minimum)) %}{% endif %}
     {% if field.maximum is defined %}{% do limits.append(column ~ ' > ' ~ number_literal(field.maximum)) %}{% endif %}
@@ -77,17 +101,30 @@ from checked
     {#- SQL expressions, each a rule's name or null. Returns a list of texts. -#}
     {% set rules = [] %}
     {% for name, field in contract.fields.items() %}
-        {% set text, column = json_field('fields', name), field.column or name %}
+        {% set text = json_field('fields', name) %}
         {% if field.required %}
             {% do rules.append(
-                'case when ' ~ text ~ " is null then '" ~ name ~ "_missing' when " ~ column ~ " is null then '"
-                ~ name ~ "_invalid' end"
+                'case when ' ~ is_missing(name, field) ~ " then '" ~ name ~ "_missing' when "
+                ~ (text ~ ' is not null and ' if field.path) ~ is_invalid(name, field) ~ " then '" ~ name ~ "_invalid' end"
             ) %}
         {% else %}
             {% do rules.append(
-                'case when ' ~ text ~ ' is not null and ' ~ column ~ " is null then '" ~ name ~ "_invalid' end"
+                'case when ' ~ text ~ ' is not null and ' ~ is_invalid(name, field) ~ " then '" ~ name ~ "_invalid' end"
             ) %}
         {% endif %}
+        {% for member_name, member in (field.item.members or {} if field.item else {}).items() %}
+            {% set text, rule = json_member('item', member_name), name ~ '_' ~ member_name %}
+            {% if member.required %}
+                {% do rules.append(
+                    'case when ' ~ list_has(name ~ '_items', 'item', 'item is not null and ' ~ text ~ ' is null')
+                    ~ " then '" ~ rule ~ "_missing' end"
+                ) %}
+            {% endif %}
+            {% set invalid = text ~ ' is not null and ' ~ cast_marked(text, member.type) ~ ' is null' %}
+            {% do rules.append(
+                'case when ' ~ list_has(name ~ '_items', 'item', invalid) ~ " then '" ~ rule ~ "_invalid' end"
+            ) %}
+        {% endfor %}
     {% endfor %}
     {% for name, field in contract.fields.items() %}
         {% for rule, condition in broken_limits(name, field).items() %}
@@ -99,7 +136,7 @@ from checked
     {% endfor %}
     {% if contract.minimum_completeness and missing_optional_fields(contract) %}
         {% set present, weights = [], [] %}
-        {% for name, field in contract.fields.items() %}
+        {% for name, field in contract.fields.items() if field.type != 'object' %}
             {% do present.append(
                 'case when ' ~ json_field('fields', name) ~ ' is not null then ' ~ field.weight ~ ' else 0 end'
             ) %}
@@ -117,15 +154,32 @@ from checked
     {#- SQL expressions, each the name of an optional field that is absent, else null. Returns a list of texts. -#}
     {% set missing = [] %}
     {% for name, field in contract.fields.items() if not field.required %}
-        {% do missing.append('case when ' ~ json_field('fields', name) ~ " is null then '" ~ name ~ "' end") %}
+        {% do missing.append('case when ' ~ is_missing(name, field) ~ " then '" ~ name ~ "' end") %}
     {% endfor %}
     {{ return(missing) }}
+{% endmacro %}
+
+{% macro is_missing(name, field) %}
+    {#- Condition: a field is absent or null, though there is the object that would hold it. -#}
+    {% set missing = json_field('fields', name) ~ ' is null' %}
+    {% if not field.path %}{{ return(missing) }}{% endif %}
+    {{ return(is_json_object(json_field('fields', parent_of(field))) ~ ' and ' ~ missing) }}
+{% endmacro %}
+
+{% macro is_invalid(name, field) %}
+    {#- Condition on a field that is there: it is not of its type, as far as its own rule tells. -#}
+    {% if field.type == 'object' %}{{ return('not ' ~ is_json_object(json_field('fields', name))) }}{% endif %}
+    {% if field.type == 'array' and field.item.type == 'object' %}
+        {% set list = name ~ '_items' %}
+        {{ return('(' ~ list ~ ' is null or ' ~ list_has(list, 'item', 'item is null') ~ ')') }}
+    {% endif %}
+    {{ return((field.column or name) ~ ' is null') }}
 {% endmacro %}
 
 {% macro quality_score(contract) %}
     {#- 100 less the share of the weights lost to failed and missing parts, rounded down. Returns an integer 0-100. -#}
     {% set lost, weights = [], [] %}
-    {% for name, field in contract.fields.items() %}
+    {% for name, field in contract.fields.items() if field.type != 'object' %}
         {% set conditions = [(field.column or name) ~ ' is null'] + broken_limits(name, field).values() | list %}
         {% do lost.append('case when ' ~ conditions | join(' or ') ~ ' then ' ~ field.weight ~ ' else 0 end') %}
         {% do weights.append(field.weight) %}

@@ -176,17 +176,7 @@
         {% do changes.append({'breaking': true, 'what': 'the ' ~ role | replace('_', ' ') ~ ' is ' ~ new[role]
             ~ ', no longer ' ~ old[role]}) %}
     {% endfor %}
-    {% for name, field in old.fields.items() %}
-        {% if name not in new.fields %}
-            {% do changes.append({'breaking': true, 'what': 'the field ' ~ name ~ ' is gone'}) %}
-        {% else %}
-            {% do changes.extend(field_changes(name, field, new.fields[name])) %}
-        {% endif %}
-    {% endfor %}
-    {% for name, field in new.fields.items() if name not in old.fields %}
-        {% do changes.append({'breaking': field.required, 'what': 'the field ' ~ name ~ ' is new'
-            ~ (' and required, which no event from before can be' if field.required else '')}) %}
-    {% endfor %}
+    {% do changes.extend(fields_changes(old.fields, new.fields)) %}
     {% for name, rule in old.rules.items() if rule != new.rules.get(name) %}
         {% set kept = new.rules.get(name) %}
         {% set same = kept and kept.condition == rule.condition %}
@@ -196,11 +186,9 @@
     {% for name in new.rules if name not in old.rules %}
         {% do changes.append({'breaking': true, 'what': 'the rule ' ~ name ~ ' is new'}) %}
     {% endfor %}
-    {% for part in ('fields', 'rules') %}
-        {% if old[part] | select('in', new[part]) | list != new[part] | select('in', old[part]) | list %}
-            {% do changes.append({'breaking': false, 'what': 'the ' ~ part ~ ' are in another order'}) %}
-        {% endif %}
-    {% endfor %}
+    {% if is_reordered(old.rules, new.rules) %}
+        {% do changes.append({'breaking': false, 'what': 'the rules are in another order'}) %}
+    {% endif %}
     {% if new.minimum_completeness != old.minimum_completeness or (new.minimum_completeness and changes) %}
         {% set before, after = completeness_weights(old), completeness_weights(new) %}
         {% set never = 100 * after.required >= new.minimum_completeness * after.all %}
@@ -217,17 +205,46 @@
     {{ return(changes) }}
 {% endmacro %}
 
-{% macro field_changes(name, old, new) %}
-    {#- The differences of one field; see contract_changes. -#}
+{% macro fields_changes(old, new, of='') %}
+    {#- The differences of the fields of an event, or of the members of an array's items; see contract_changes. -#}
     {% set changes = [] %}
-    {% for part in ('type', 'column', 'required', 'minimum', 'maximum', 'values', 'pattern', 'strict', 'weight') %}
+    {% for name, field in old.items() %}
+        {% if name not in new %}
+            {% do changes.append({'breaking': true, 'what': 'the field ' ~ of ~ name ~ ' is gone'}) %}
+        {% else %}
+            {% do changes.extend(field_changes(of ~ name, field, new[name])) %}
+        {% endif %}
+    {% endfor %}
+    {% for name, field in new.items() if name not in old %}
+        {#- what a new object must have, no object from before lacks -#}
+        {% set breaking = field.required and (not parent_of(field) or parent_of(field) in old) %}
+        {% do changes.append({'breaking': breaking, 'what': 'the field ' ~ of ~ name ~ ' is new'
+            ~ (' and required, which no event from before can be' if breaking else '')}) %}
+    {% endfor %}
+    {% if is_reordered(old, new) %}
+        {% do changes.append({'breaking': false, 'what': 'the fields ' ~ ('of ' ~ of[:-1] ~ ' ' if of) ~ 'are in another order'}) %}
+    {% endif %}
+    {{ return(changes) }}
+{% endmacro %}
+
+{% macro is_reordered(old, new) %}
+    {{ return(old | select('in', new) | list != new | select('in', old) | list) }}
+{% endmacro %}
+
+{% macro field_changes(name, old, new) %}
+    {#- The differences of one field, or of an array's items; see contract_changes. -#}
+    {% set changes = [] %}
+    {% for part in (
+        'type', 'path', 'column', 'required', 'minimum', 'maximum', 'min_items', 'max_items', 'values', 'pattern',
+        'strict', 'weight',
+    ) %}
         {% set before, after = old.get(part), new.get(part) %}
         {% if before != after %}
             {% if part == 'required' %}
                 {% set breaking = after %}
-            {% elif part == 'minimum' %}
+            {% elif part in ('minimum', 'min_items') %}
                 {% set breaking = after is not none and (before is none or after > before) %}
-            {% elif part == 'maximum' %}
+            {% elif part in ('maximum', 'max_items') %}
                 {% set breaking = after is not none and (before is none or after < before) %}
             {% elif part == 'values' %}
                 {% set breaking = after is not none and (before is none or before | reject('in', after) | list | length > 0) %}
@@ -240,6 +257,13 @@
                 ~ ', no longer ' ~ shown_promise(before)}) %}
         {% endif %}
     {% endfor %}
+    {% if old.type == 'array' and new.type == 'array' %}
+        {% set before, after = old.item, new.item %}
+        {% do changes.extend(field_changes('the items of ' ~ name, before, after)) %}
+        {% if before.members and after.members %}
+            {% do changes.extend(fields_changes(before.members, after.members, name ~ '_')) %}
+        {% endif %}
+    {% endif %}
     {{ return(changes) }}
 {% endmacro %}
 
@@ -248,12 +272,21 @@
     {{ return(value | string if value is string or value is number else value | join(', ')) }}
 {% endmacro %}
 
+{% macro is_always_there(field, promises) %}
+    {#- Whether every event must have a field: it is required, and so is each object around it. -#}
+    {% set missing = [] if field.required else [1] %}
+    {% for depth in range(1, (field.path or [1]) | length) %}
+        {% do missing.append(1) if not promises.fields[field.path[:depth] | join('_')].required %}
+    {% endfor %}
+    {{ return(not missing) }}
+{% endmacro %}
+
 {% macro completeness_weights(promises) %}
     {#- Weights of all fields and of the required ones, and those that are not 0 by field. -#}
     {% set weights, required = {}, [] %}
     {% for name, field in promises.fields.items() if field.weight %}
         {% do weights.update({name: field.weight}) %}
-        {% do required.append(field.weight) if field.required %}
+        {% do required.append(field.weight) if is_always_there(field, promises) %}
     {% endfor %}
     {{ return({'fields': weights, 'all': weights.values() | sum, 'required': required | sum}) }}
 {% endmacro %}

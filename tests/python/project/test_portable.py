@@ -212,7 +212,49 @@ def strict_object(text: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+NESTED = {
+    # what `a` holds, and its JSON text as an array of strings; None: it is no such array
+    '["x","y"]': '["x","y"]', " [ ] ": "[]",
+    '["a\\"b\\\\c/d\\/e","\\u00e9é😀\\ud83d\\ude00"]': '["a\\"b\\\\c/d/e","éé😀😀"]',
+    '["\\u0000\\u0001\\u000B\\u000e\\u001f\\b\\f\\n\\r\\t\\u007f\\u2028"]':
+        '["\\u0000\\u0001\\u000B\\u000E\\u001F\\b\\f\\n\\r\\t\x7f\u2028"]',
+    '["\\\\u001f","\\\\\\u001f","s","","null","{}","[]"]': '["\\\\u001f","\\\\\\u001F","s","","null","{}","[]"]',
+    '["x",null]': None, '["x",1]': None,
+    '["x",true]': None, '["x",["y"]]': None, '["x",{"a":"y"}]': None, '["x",1e400]': None,
+    '"x"': None, '"[]"': None, "1": None, "true": None, "null": None, '{"a":"x"}': None, "{}": None, "1e400": None,
+}  # fmt: skip
+OBJECTS = {
+    # what `a` holds, and its JSON text as an array of objects with n decimal(9,2), required, d date, t, u, b, m
+    '[{"n":1.10}]': '[{"n":1.10,"d":null,"t":null,"u":null,"b":null,"m":null}]',
+    '[{"m":"2026-01-31T10:00:00+02:00","b":false,"t":"1","x":[{}],"n":"-0.5","d":"2024-02-29"},{"n":1e2,"d":null}]':
+        '[{"n":-0.50,"d":"2024-02-29","t":"1","u":null,"b":false,"m":"2026-01-31T10:00:00+02:00"},'
+        '{"n":100.00,"d":null,"t":null,"u":null,"b":null,"m":null}]',
+    '[{"n":1,"n":"x","t":"a","t":2,"N":3,"sn":4,"u":"0B8F4C1E-7A3D-4E5F-9A1B-2C3D4E5F6A7B"}]':
+        '[{"n":1.00,"d":null,"t":"a","u":"0b8f4c1e-7a3d-4e5f-9a1b-2c3d4e5f6a7b","b":null,"m":null}]',
+    '[{"\\u006e":7}]': '[{"n":7.00,"d":null,"t":null,"u":null,"b":null,"m":null}]', "[]": "[]",
+    "[{}]": None, '[{"n":null}]': None, '[{"n":1.005}]': None, '[{"n":1e400}]': None, '[{"n":"x"}]': None,
+    '[{"n":1,"t":2}]': None, '[{"n":1,"t":{"t":"x"}}]': None,
+    '[{"n":1,"d":"2026-02-30"}]': None, '[{"n":1,"b":1}]': None,
+    '[{"n":1},null]': None, '[{"n":1},[]]': None, '[{"n":1},"{}"]': None, '{"n":1}': None, '"[{}]"': None, "null": None,
+}  # fmt: skip
+OBJECT = (
+    "{'type': 'object', 'members': {'n': {'type': 'decimal(9,2)', 'required': true}, 'd': {'type': 'date'}, "
+    "'t': {'type': 'string'}, 'u': {'type': 'uuid'}, 'b': {'type': 'boolean'}, 'm': {'type': 'timestamp'}}}"
+)
+MEMBER = "json_member(json_members(mark_json_strings('t'), ['b', 'a']), 'a')"
+
 EXPRESSIONS: dict[str, tuple[str, str]] = {
+    "array_of_strings": ("nested", f"array_text(json_items({MEMBER}), {{'type': 'string'}})"),
+    "array_of_objects": (
+        "objects",
+        f"array_text(map_list(json_items({MEMBER}), 'item', members_if_object('item', "
+        f"['n', 'd', 't', 'u', 'b', 'm'])), {OBJECT})",
+    ),
+    "list_length": ("nested", f"list_length(json_items({MEMBER}))"),
+    "member_string": ("stringness", f"cast_marked({MEMBER}, 'string')"),
+    "member_boolean": ("stringness", f"cast_marked({MEMBER}, 'boolean')"),
+    "member_decimal": ("stringness", f"cast_marked({MEMBER}, 'decimal(12,2)')"),
+    "to_json_string": ("texts", "to_json_string('t')"),
     "parsed": ("documents", "parse_json_object('t', ['a', 'b', 'timestamp'])"),
     "field": ("parsed", "json_field('fields', 'timestamp')"),
     "field_a": ("parsed", "json_field('fields', 'a')"),
@@ -260,6 +302,9 @@ EXPRESSIONS: dict[str, tuple[str, str]] = {
 """Macro calls by name, each over the columns of an input."""
 
 QUERIES = {
+    "list_rows": f"with lists as (select id, {{{{ json_items({MEMBER}) }}}} as list "
+    " from nested) select id, item_number, item from ({{ list_rows('lists', 'list') }}) as items "
+    "where left(item, 1) = 's' order by id, item_number",
     "date_spine": "{{ date_spine(\"date '2024-02-27'\", \"date '2024-03-02'\") }} order by date_day",
     "date_spine_empty": "{{ date_spine(\"date '2024-03-02'\", \"date '2024-02-27'\") }}",
     "date_spine_one": "{{ date_spine(\"date '2024-03-02'\", \"date '2024-03-02'\") }}",
@@ -281,6 +326,9 @@ def inputs() -> dict[str, pa.Table]:
     decimals = pa.decimal128(30, 4)
     return {
         "documents": texts(documents),
+        "nested": texts([f'{{"b":{{"a":["z"]}}, "a":{value}}}' for value in NESTED]),
+        "objects": texts([f' {{"a" :{value}, "b":1}}' for value in OBJECTS]),
+        "stringness": texts([text for text, _ in STRINGNESS if strict_object(text)]),
         "numbers": texts([*NUMBERS, None]),
         "booleans": texts(["true", "false", "True", "TRUE", " true ", "t", "1", "yes", "", "true\n", None]),
         "moments": texts([*MOMENTS, None]),
@@ -410,6 +458,27 @@ def compact(value: Any) -> Any:
         except (ValueError, RecursionError):
             return value
     return value
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "spark"])
+def test_arrays_become_one_text_and_back(results: dict[str, dict[str, pa.Table]], engine: str) -> None:
+    assert answers(results, "array_of_strings", engine) == list(NESTED.values())
+    assert answers(results, "array_of_objects", engine) == list(OBJECTS.values())
+    for text in [*NESTED.values(), *OBJECTS.values()]:
+        if text is not None:
+            json.loads(text)
+    quoted = answers(results, "to_json_string", engine)
+    assert [None if text is None else json.loads(text) for text in quoted] == inputs()["texts"].column("t").to_pylist()
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "spark"])
+def test_a_nested_string_is_known_from_any_other_value(results: dict[str, dict[str, pa.Table]], engine: str) -> None:
+    documents = [text for text, _ in STRINGNESS if strict_object(text)]
+    found = [(strict_object(text) or {}).get("a") for text in documents]
+    assert answers(results, "member_string", engine) == [each if isinstance(each, str) else None for each in found]
+    booleans = {True: True, False: False, "true": True, "false": False}
+    known = [booleans.get(each) if isinstance(each, bool | str) else None for each in found]
+    assert answers(results, "member_boolean", engine) == known
 
 
 @pytest.mark.parametrize("engine", ["duckdb", "spark"])

@@ -254,8 +254,90 @@ def dates(each: Field) -> tuple[SearchStrategy[Part], SearchStrategy[Part]]:
     )
 
 
+def objects(each: Field) -> tuple[SearchStrategy[Part], SearchStrategy[Part]]:
+    """Whether there is an object; the parts of its members say what is in it."""
+    return st.just(Part("{}")), st.sampled_from(
+        tuple(Part(token, False) for token in ("[]", "[{}]", '"{}"', '"x"', "1", "true", "1e400"))
+    )
+
+
+def arrays(each: Field) -> tuple[SearchStrategy[Part], SearchStrategy[Part]]:
+    assert each.items is not None
+    good, bad = _items(each.items)
+    most = 6 if each.maximum is None else int(each.maximum)
+    few = st.lists(good, min_size=int(each.minimum or 0), max_size=min(most, 3))
+    broken = st.builds(lambda items, one, at: [*items[:at], one, *items[at:]], few, bad, st.integers(0, 3))
+    too_many = good.map(lambda item: [item] * (most + 1)) if each.maximum is not None else broken
+    null = few.map(lambda items: [*items, Part("null", False)])
+    no_array = wrong("1", '"x"', '"[]"', "true", "{}", "1e400").filter(lambda part: str(part.json)[0] != "[")
+    return few.map(_array), st.one_of(no_array, st.one_of(broken, too_many, null).map(_array).map(_broken))
+
+
+def _items(item: Field) -> tuple[SearchStrategy[Part], SearchStrategy[Part]]:
+    """An array's items; their values are JSON text as the warehouse writes it."""
+    if item.logical_type != "object":
+        good, bad = KINDS[item.logical_type](item)
+        return good.map(lambda part: _as_stored(item, part)), bad
+    kinds = {member: _items(member) for member in item.members}
+    absent = st.sampled_from((Part(None, True, "null"), Part("null", True, "null")))
+    members = {member.name: good if member.required else st.one_of(absent, good) for member, (good, _) in kinds.items()}
+    whole = st.fixed_dictionaries(members)
+
+    def with_one_wrong(member: Field) -> SearchStrategy[Part]:
+        missing = (Part(None, False), Part("null", False)) if member.required else ()
+        wrong_ones = st.one_of(kinds[member][1], *([st.sampled_from(missing)] if missing else []))
+        return st.builds(lambda parts, one: _object(item, {**parts, member.name: one}), whole, wrong_ones)
+
+    no_object = wrong("1", '"x"', "true").filter(lambda part: str(part.json)[0] != "{")
+    return whole.map(lambda parts: _object(item, parts)), st.one_of(
+        no_object, *(with_one_wrong(member) for member in item.members)
+    )
+
+
+def _as_stored(item: Field, part: Part) -> Part:
+    match item.logical_type:
+        case "string":
+            stored = stored_string(part.value)
+        case "timestamp" | "date":
+            stored = str(part.json)
+        case "number":
+            stored = "" if part.value is None else f"{part.value:.{item.scale}f}"
+        case _:
+            stored = str(part.value).lower()
+    return replace(part, value=stored)
+
+
+def stored_string(text: str) -> str:
+    """JSON of a text as both engines write it: what must be escaped, with upper-case digits."""
+    escapes = {number: f"\\u{number:04X}" for number in range(32)}
+    escapes |= {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\"}
+    return f'"{text.translate(escapes)}"'
+
+
+def _object(item: Field, parts: dict[str, Part]) -> Part:
+    """An item; its members may come in any order, and are stored in that of the contract."""
+    members = [f"{string(name)}: {part.json}" for name, part in parts.items() if part.json is not None]
+    stored = ",".join(f"{string(each.name)}:{parts[each.name].value}" for each in item.members)
+    return Part("{" + ", ".join(members) + "}", _all_keep(parts.values()), "{" + stored + "}")
+
+
+def _array(items: Sequence[Part]) -> Part:
+    stored = ",".join(str(item.value) for item in items)
+    return Part("[" + ", ".join(str(item.json) for item in items) + "]", _all_keep(items), f"[{stored}]")
+
+
+def _broken(array: Part) -> Part:
+    return replace(array, keeps=False, value=None)
+
+
+def _all_keep(parts: Iterable[Part]) -> bool | None:
+    keeps = {part.keeps for part in parts}
+    return False if False in keeps else None if None in keeps else True
+
+
 KINDS: dict[str, Callable[[Field], tuple[SearchStrategy[Part], SearchStrategy[Part]]]] = {
     "string": strings, "integer": integers, "number": numbers, "boolean": booleans, "timestamp": moments, "date": dates,
+    "object": objects, "array": arrays,
 }  # fmt: skip
 
 MALFORMED = (
@@ -351,11 +433,17 @@ def messages(draw: st.DrawFn, contract: Contract) -> Message:
             parts[each.name] = draw(st.sampled_from((Part(None), Part("null"))))
         else:
             parts[each.name] = draw(good)
+        if each.parent is not None and not _is_object(parts[each.parent]):
+            parts[each.name] = Part(None)
     extra = draw(st.sampled_from(((),) * 6 + tuple((each,) for each in EXTRAS)))
     spaces = draw(st.sampled_from(("", "", " ", "\n\t \r")))
     token = draw(st.sampled_from((None,) * 8 + ("null", "1", "true", '""', '"other"', '{"a": 1}', "[1, 2]")))
-    again = None if token is None else (draw(st.sampled_from(contract.fields)).name, token)
+    again = None if token is None else (draw(st.sampled_from(contract.members)).name, token)
     return replace(message, parts=parts, extra=extra, again=again, spaces=spaces)
+
+
+def _is_object(part: Part) -> bool:
+    return part.json == "{}" and part.keeps is True
 
 
 def batches(contracts: Iterable[Contract]) -> SearchStrategy[list[list[Message]]]:
@@ -440,8 +528,7 @@ class Home:
             parts[contract.event_time] = Part(f'"{happened:%Y-%m-%dT%H:%M:%S}Z"', True, happened)
         parts = {each.name: parts[each.name] for each in contract.fields}
         gap = message.spaces
-        written = {name: f"\\u{ord(name[0]):04x}{name[1:]}" if self.identities % 7 == 0 else name for name in parts}
-        members = [f'"{written[name]}"{gap}:{gap}{part.json}' for name, part in parts.items() if part.json is not None]
+        members = self._members(contract, parts, None, gap)
         members += message.extra
         if self.identities % 3 == 0:
             members.reverse()
@@ -449,6 +536,20 @@ class Home:
             members.append(f'"{message.again[0]}"{gap}:{gap}{message.again[1]}')
         text = gap + "{" + gap + f"{gap},{gap}".join(members) + gap + "}" + gap
         return Landed(message, text.encode(), parts, timestamp, message.headers)
+
+    def _members(self, contract: Contract, parts: dict[str, Part], parent: str | None, gap: str) -> list[str]:
+        """The members of an object as JSON text."""
+        members = []
+        for each in contract.fields:
+            part = parts[each.name]
+            if each.parent != parent or part.json is None:
+                continue
+            name, json = each.path[-1], part.json
+            if each.logical_type == "object" and _is_object(part):
+                json = "{" + f"{gap},".join(self._members(contract, parts, each.name, gap)) + "}"
+            written = f"\\u{ord(name[0]):04x}{name[1:]}" if self.identities % 7 == 0 else name
+            members.append(f'"{written}"{gap}:{gap}{json}')
+        return members
 
 
 def _identity(each: Field, number: int) -> Part:
@@ -571,7 +672,7 @@ def _rejection_faults(contract: Contract, parts: dict[str, Part], rules: frozens
 def _incomplete(contract: Contract, parts: dict[str, Part]) -> bool:
     if all(each.required for each in contract.fields):
         return False  # each missing one has its own rule, and the contract no other
-    present = sum(each.weight for each in contract.fields if parts[each.name].present)
+    present = sum(each.weight for each in contract.columns if parts[each.name].present)
     return 100 * present < contract.minimum_completeness * sum(each.weight for each in contract.fields)
 
 
@@ -580,7 +681,7 @@ def _quality(contract: Contract, parts: dict[str, Part]) -> dict[str, bool | Non
     found: dict[str, bool | None] = {}
     for rule in contract.rules:
         words = set(re.findall(r"[a-z_][a-z0-9_]*", rule.expression))
-        read = [each for each in contract.fields if each.column in words]
+        read = [each for each in contract.columns if each.column in words]
         if any(parts[each.name].keeps is not True for each in read):
             found[rule.name] = None
             continue
@@ -633,7 +734,7 @@ def _value_faults(home: Home, judged: dict[Place, Judged]) -> Iterator[str]:
     """What an accepted message says, the tables must hold."""
     for topic, contract in home.contracts.items():
         # The identity goes by its column; its text may be in other case.
-        fields = [each for each in contract.fields if each.name not in (contract.identity, contract.event_time)]
+        fields = [each for each in contract.columns if each.name not in (contract.identity, contract.event_time)]
         columns = ", ".join(each.column for each in fields)
         rows = home.lake.read(
             f"select partition, kafka_offset, event_time, {columns} from silver.int_{contract.table}__verdicts "
