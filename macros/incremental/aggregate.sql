@@ -63,12 +63,11 @@ measured as (
 
 )
 
+{%- if is_incremental() and superseded %}
+{{ with_rows_to_delete('measured', 'touched_groups', keys | list, keys | list) }}
+{%- else %}
 select * from measured
-{%- if not is_incremental() %}
-{{ in_order(keys) }}
-{%- elif superseded %}
-union all
-{{ rows_to_delete('measured', 'touched_groups', keys | list, keys | list) }}
+{{ in_order(keys) if not is_incremental() }}
 {%- endif %}
 {% endmacro %}
 
@@ -117,15 +116,19 @@ where _build > {{ since }}
 
 {% macro duckdb__in_order(columns) %}{{ return('order by ' ~ columns | join(', ')) }}{% endmacro %}
 
-{% macro rows_to_delete(result, affected, scope, key) %}
+{% macro with_rows_to_delete(result, affected, scope, key) %}
     {#-
-      Rows of this model within the affected scope that the new result no longer has, with a `_build` that is null:
-      merge_changed.sql deletes them. Joins, since DuckDB's plan for `exists` and `not exists` in one condition takes
+      Query: the new result, and those rows of this model within the affected scope that the result no longer has, with
+      a `_build` that is null: merge_changed.sql deletes them. Joins, since DuckDB's plan for `exists` and `not exists` in one condition takes
       seconds for every million rows of the model.
 
       result, affected: names of CTEs; scope: columns of `affected` and of this model; key: the model's unique key.
     -#}
     {%- set columns = adapter.get_columns_in_relation(this) | map(attribute='name') | list -%}
+    select
+        {{ select_list(columns) }}
+    from {{ result }}
+    union all
     select
         {{ select_list(columns, 'old', {'_build': 'cast(null as bigint)'}) }}
     from {{ this }} as old

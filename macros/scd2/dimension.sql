@@ -155,11 +155,7 @@ result as (
 
 final as (
 
-    select * from result
-    {% if is_incremental() %}
-    union all
-    {{ rows_to_delete('result', 'affected', [member], [key]) | indent(4) }}
-    {% endif %}
+    {{ with_rows_to_delete('result', 'affected', [member], [key]) if is_incremental() else 'select * from result' }}
 
 )
 

@@ -181,3 +181,50 @@
         and members.{{ field }} is null
         and released.kafka_offset is null
 {% endtest %}
+
+{% test each_event_is_one_fact(model, events, date) %}
+    {#-
+      The accepted events of Silver and the fact table are the same, each once, and on its day. events: relation; date:
+      the fact's column of the event's day.
+    -#}
+    {% set changed_only = 'where event_id in (select event_id from changed)' if passed_build() is not none else '' %}
+    with
+    {% if changed_only %}
+    changed as (
+
+        select event_id from {{ events }} where {{ rows_in_scope() }}
+        union
+        select event_id from {{ model }} where {{ rows_in_scope() }}
+
+    ),
+
+    {% endif %}
+    both_sides as (
+
+        select
+            event_id,
+            event_date,
+            1 as events,
+            0 as facts
+        from {{ events }}
+        {{ changed_only }}
+        union all
+        select
+            event_id,
+            {{ date }} as event_date,
+            0 as events,
+            1 as facts
+        from {{ model }}
+        {{ changed_only }}
+
+    )
+
+    select
+        event_id,
+        event_date,
+        sum(events) as events,
+        sum(facts) as facts
+    from both_sides
+    group by event_id, event_date
+    having sum(events) <> 1 or sum(facts) <> 1
+{% endtest %}

@@ -201,45 +201,6 @@ with_items as (
     {{ return(cast_text(unmarked(text), type)) }}
 {% endmacro %}
 
-{% macro array_text(list, items) %}
-    {#-
-      An array as JSON text, the same on both engines: without blanks, members in the contract's order and all of them,
-      what is absent as null. Null where an item is not what the contract says, limits aside.
-
-      list: `<name>_items` of staging; items: of the array's field in the contract.
-    -#}
-    {%- set faults, parts = [], [] -%}
-    {%- if items.type == 'object' -%}
-        {%- do faults.append('item is null') -%}
-        {%- for name, member in items.members.items() -%}
-            {%- set text = json_member('item', name) -%}
-            {%- do faults.append(text ~ ' is null') if member.required -%}
-            {%- do faults.append('(' ~ text ~ ' is not null and ' ~ cast_marked(text, member.type) ~ ' is null)') -%}
-            {%- do parts.append("'" ~ (',' if not loop.first) ~ '"' ~ name ~ '":\', ' ~ json_text(text, member.type)) -%}
-        {%- endfor -%}
-        {%- set item = "concat('{', " ~ parts | join(', ') ~ ", '}')" -%}
-    {%- else -%}
-        {%- do faults.append(cast_marked('item', items.type) ~ ' is null') -%}
-        {%- set item = json_text('item', items.type) -%}
-    {%- endif -%}
-    {{ return(
-        'case when not ' ~ list_has(list, 'item', faults | join(' or ')) ~ " then concat('[', "
-        ~ join_list(map_list(list, 'item', item), ',') ~ ", ']') end"
-    ) }}
-{% endmacro %}
-
-{% macro json_text(text, type) %}
-    {#- A marked text that is of a type, as JSON: numbers as the type has them, strings quoted. Never null. -#}
-    {%- set plain = unmarked(text) -%}
-    {%- if type == 'string' -%}{%- set json = to_json_string('substr(' ~ text ~ ', 2)') -%}
-    {%- elif type == 'uuid' -%}{%- set json = "concat('\"', lower(" ~ plain ~ "), '\"')" -%}
-    {%- elif type in ('timestamp', 'date') -%}{%- set json = "concat('\"', " ~ plain ~ ", '\"')" -%}
-    {%- elif type == 'boolean' -%}{%- set json = plain -%}
-    {%- else -%}{%- set json = 'cast(' ~ cast_text(plain, type) ~ ' as ' ~ dbt.type_string() ~ ')' -%}
-    {%- endif -%}
-    {{ return('case when ' ~ text ~ " is null then 'null' else " ~ json ~ ' end') }}
-{% endmacro %}
-
 {% macro received_at() %}
     {#-
       When a message was received: its header `received-at` (a replay of history sets it), else the Kafka timestamp,

@@ -7,8 +7,8 @@
 {{ scd2_dimension(
     changes=ref('product_changes'),
     superseded_changes=ref('product_changes_superseded'),
-    facts=[ref('sales_events')],
-    superseded_facts=[ref('sales_events_superseded')],
+    facts=[ref('sales_events'), ref('customer_feedback')],
+    superseded_facts=[ref('sales_events_superseded'), ref('customer_feedback_superseded')],
     member='product_id',
     valid_from='valid_from',
     attributes={

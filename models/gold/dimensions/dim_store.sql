@@ -7,8 +7,8 @@
 {{ scd2_dimension(
     changes=ref('store_extracts'),
     superseded_changes=ref('store_extracts_superseded'),
-    facts=[ref('sales_events')],
-    superseded_facts=[ref('sales_events_superseded')],
+    facts=[ref('sales_events'), ref('customer_feedback')],
+    superseded_facts=[ref('sales_events_superseded'), ref('customer_feedback_superseded')],
     member='store_id',
     valid_from='event_time',
     attributes={

@@ -1,0 +1,28 @@
+select
+    event_id,
+    event_time,
+    event_date,
+    feedback_id,
+    store_id,
+    product_id,
+    customer_id,
+    channel,
+    rating,
+    comment,
+    language,
+    visit_visited_on as visited_on,
+    visit_receipt_id as receipt_id,
+    answers,
+    tags,
+    quality_score,
+    kafka_cluster,
+    topic,
+    partition,
+    kafka_offset,
+    kafka_timestamp,
+    received_at,
+    ingested_at,
+    ingest_batch_id,
+    _build
+from {{ ref('int_customer_feedback__verdicts') }}
+where verdict = 'accepted'
