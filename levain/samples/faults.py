@@ -18,7 +18,7 @@ from ingest.contracts import Contract
 from ingest.errors import BadInput
 from ingest.jsontext import JsonText, json_object, json_timestamp, utc
 from ingest.sources.publish import RECEIVED_AT
-from levain.samples.events import Event
+from levain.samples.events.run import Event
 
 VERDICTS = ("accepted", "duplicate", "conflict", "rejected", "held")
 SLACK = timedelta(seconds=10)

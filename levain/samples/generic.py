@@ -23,7 +23,7 @@ import pyarrow as pa
 from ingest.contracts import Contract, Field
 from ingest.errors import ConfigurationError
 from levain.samples import company
-from levain.samples.events import Event, Run, Source
+from levain.samples.events.run import Event, Run, Source
 
 _BATCH, _ATTEMPTS = 500, 100
 _SPREAD = 50
@@ -74,7 +74,7 @@ def _drawn(
             return drawn
     raise ConfigurationError(
         f"Events drawn at random do not keep the rules of {contract.path.name}.",
-        "Write a generator for the topic in levain/samples/events.py.",
+        "Write a generator for the topic in levain/samples/events/.",
     )
 
 
@@ -190,7 +190,7 @@ def _keep_rules(contract: Contract, connection: duckdb.DuckDBPyConnection, draws
     except duckdb.Error as error:
         raise ConfigurationError(
             f"A rule of {contract.path.name} cannot be tried on sample events: {' '.join(str(error).split())}",
-            "Correct the rule, or write a generator for the topic in levain/samples/events.py.",
+            "Correct the rule, or write a generator for the topic in levain/samples/events/.",
         ) from error
 
 
@@ -204,5 +204,5 @@ def _in_warehouse(value: Any) -> Any:
 def _cannot(contract: Contract, field: Field, why: str) -> ConfigurationError:
     return ConfigurationError(
         f"No sample events can be made from {contract.path.name} alone: its field {field.name} {why}.",
-        "Write a generator for the topic in levain/samples/events.py.",
+        "Write a generator for the topic in levain/samples/events/.",
     )

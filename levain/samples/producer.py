@@ -17,7 +17,8 @@ from ingest.settings import Settings
 from ingest.sources.publish import Publisher
 from levain.samples import company
 from levain.samples import faults as fault
-from levain.samples.events import SOURCES, Run, Source, days_for
+from levain.samples.events import SOURCES
+from levain.samples.events.run import Run, Source, days_for
 from levain.samples.faults import VERDICTS, Message
 from levain.samples.generic import source_for
 
@@ -110,7 +111,7 @@ def generate(topics: Sequence[str] | None, events: int, seed: int = 1, faults: s
     """Sample messages in the order they are received; the same arguments give the same messages, byte for byte.
 
     The simulated period starts on 2026-01-05 (`company.START`) and is as long as the number of events needs
-    (`events.days_for`). Copies of an event come after it and under its key.
+    (`run.days_for`). Copies of an event come after it and under its key.
 
     Args:
         topics: None: every topic that has a data contract.

@@ -23,7 +23,8 @@ from ingest.settings import PROJECT_ROOT
 from ingest.sources.openmeteo import CONDITIONS
 from levain.samples import FAULTS, ExpectedOutcome, Message, company, generate
 from levain.samples.company import CLIENTS, ONLINE, PARIS, PRODUCTS, PRODUITS, START, in_season, stores
-from levain.samples.events import LONGEST_DAYS, SHORTEST_DAYS, SOURCES, days_for
+from levain.samples.events import SOURCES
+from levain.samples.events.run import LONGEST_DAYS, SHORTEST_DAYS, days_for
 
 TOPICS = (
     *("sales-events", "ventes_stream", "product-changes"),
