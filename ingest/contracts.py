@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -143,6 +143,13 @@ class Field:
     @property
     def name(self) -> str:
         return "_".join(self.path)
+
+    def value_in(self, event: Mapping[str, Any]) -> Any:
+        """Its value in an event; None where the event has none."""
+        value: Any = event
+        for name in self.path:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return value
 
     @property
     def parent(self) -> str | None:

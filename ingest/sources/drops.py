@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from ingest import kafka
-from ingest.contracts import Contract, load_contracts
+from ingest.contracts import SCALARS, Contract, load_contracts
 from ingest.errors import BadInput, LevainError, Unavailable
 from ingest.jsontext import json_object, json_timestamp
 from ingest.settings import Settings
@@ -79,12 +79,13 @@ class Drop:
 
 
 def drop_topics() -> dict[str, Contract]:
-    """The topics that extracts can enter: their identity is a plain text, which can hold SHA-256 and line."""
+    """The topics that extracts can enter: flat, with a plain text, which can hold SHA-256 and line, as identity."""
     return {
         topic: contract
         for topic, contract in load_contracts().items()
         if (identity := contract.by_name[contract.identity]).logical_type == "string"
         and not (identity.format or identity.pattern or identity.allowed)
+        and all(field.logical_type in SCALARS for field in contract.fields)
     }
 
 

@@ -211,15 +211,16 @@ def check_columns(contract: Contract, names: Sequence[str], sql_file: Path) -> N
             f"The query in {sql_file} has no column {identity.name}, the identity of {contract.topic}.",
             f"Select one: it is of type {identity.logical_type}, so none can be made up.",
         )
-    required = [field.name for field in contract.fields if field.required and field.name != contract.identity]
+    members = [field.name for field in contract.members]
+    required = [field.name for field in contract.members if field.required and field.name != contract.identity]
     missing = [name for name in required if name not in names]
-    unknown = [name for name in names if name not in contract.by_name]
+    unknown = [name for name in names if name not in members]
     wrong = [f"no column {', '.join(missing)}"] * bool(missing)
     wrong += [f"{', '.join(unknown)}, which no field is called"] * bool(unknown)
     if wrong:
         raise BadInput(
             f"The query in {sql_file} has {'; and '.join(wrong)}.",
-            f"Name its columns as the fields of {contract.topic}: {', '.join(contract.by_name)}.",
+            f"Name its columns as the fields of {contract.topic}: {', '.join(members)}.",
         )
 
 

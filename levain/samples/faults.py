@@ -170,13 +170,13 @@ def missing(*names: str, null: bool = False) -> Variant:
 def missing_first(make: Make, event: Event) -> list[Message]:
     """The first required field that is neither identity nor time, for topics that have no variants of their own."""
     contract, special = make.contract, (make.contract.identity, make.contract.event_time)
-    names = [each.name for each in contract.fields if each.required and each.name not in special]
+    names = [each.name for each in contract.members if each.required and each.name not in special]
     name = (names or [contract.event_time])[0]
     rules = [f"{name}_missing"]
-    weights = {each.name: each.weight for each in contract.fields}
-    present = sum(weights[each] for each, value in event.fields.items() if value is not None and each != name)
+    present = [each for each in contract.columns if each.value_in(event.fields) is not None and each.path[0] != name]
     optional = any(not each.required for each in contract.fields)
-    if optional and 100 * present < contract.minimum_completeness * sum(weights.values()):
+    weights = [sum(each.weight for each in fields) for fields in (present, contract.columns)]
+    if optional and 100 * weights[0] < contract.minimum_completeness * weights[1]:
         rules.append("incomplete")
     return [make.changed(event, {name: ABSENT}, "rejected", *rules)]
 

@@ -80,21 +80,34 @@ def _drawn(
 
 def _draw(contract: Contract, run: Run, rng: random.Random, number: int, event_time: datetime) -> dict[str, Any]:
     row: dict[str, Any] = {}
+    objects: dict[str | None, dict[str, Any] | None] = {None: row}
     spare = sum(field.weight for field in contract.fields) * (100 - contract.minimum_completeness) / 100
     for field in contract.fields:
+        around, weight = objects.get(field.parent), _weight(contract, field)
+        if around is None:
+            continue
+        name = field.path[-1]
         if field.name == contract.event_time:
-            row[field.name] = event_time
+            around[name] = event_time
         elif field.name == contract.identity and field.logical_type == "string":
-            row[field.name] = uuid5(run.namespace, f"{contract.topic}/{number}")
+            around[name] = uuid5(run.namespace, f"{contract.topic}/{number}")
         elif field.name == contract.identity:
-            row[field.name] = (run.namespace.int % 900_000 + 100_000) * 1_000_000 + number
-        elif not field.required and field.weight <= spare and rng.random() < 0.2:
-            spare -= field.weight
+            around[name] = (run.namespace.int % 900_000 + 100_000) * 1_000_000 + number
+        elif not field.required and weight <= spare and rng.random() < 0.2:
+            spare -= weight
             if rng.random() < 0.3:
-                row[field.name] = None
+                around[name] = None
         else:
-            row[field.name] = _value(contract, field, rng, event_time)
+            around[name] = _value(contract, field, rng, event_time)
+            if field.logical_type == "object":
+                objects[field.name] = around[name]
     return row
+
+
+def _weight(contract: Contract, field: Field) -> int:
+    """What is lost with a field; with an object, all that it holds."""
+    inside = [each for each in contract.fields if each.path[: len(field.path)] == field.path]
+    return sum(each.weight for each in inside)
 
 
 def _value(contract: Contract, field: Field, rng: random.Random, event_time: datetime) -> Any:
@@ -106,6 +119,17 @@ def _value(contract: Contract, field: Field, rng: random.Random, event_time: dat
     if field.allowed:
         return rng.choice(field.allowed)
     match field.logical_type:
+        case "object":
+            return {
+                each.name: _value(contract, each, rng, event_time)
+                for each in field.members
+                if each.required or rng.random() < 0.7
+            }
+        case "array":
+            assert field.items is not None
+            least = int(field.minimum or 0)
+            count = rng.randint(least, min(least + 3, int(least + 3 if field.maximum is None else field.maximum)))
+            return [_value(contract, field.items, rng, event_time) for _ in range(count)]
         case "integer" | "number":
             return _number(field, rng)
         case "boolean":
@@ -182,7 +206,11 @@ def _characters(items: list[tuple[Any, Any]]) -> str:
 def _keep_rules(contract: Contract, connection: duckdb.DuckDBPyConnection, draws: list[dict[str, Any]]) -> list[bool]:
     if not contract.rules:
         return [True] * len(draws)
-    columns = {field.column: [_in_warehouse(draw.get(field.name)) for draw in draws] for field in contract.fields}
+    columns = {
+        field.column: [_in_warehouse(field.value_in(draw)) for draw in draws]
+        for field in contract.columns
+        if field.logical_type != "array"
+    }
     rules = " and ".join(f"coalesce({rule.expression}, true)" for rule in contract.rules)
     connection.register("draws", pa.table(columns))
     try:
