@@ -110,6 +110,26 @@ def vente(number: int, **changes: Any) -> bytes:
     return json_object(fields | changes).encode()
 
 
+def feedback(number: int, **changes: Any) -> bytes:
+    """A questionnaire that keeps its contract, but for the changes."""
+    fields = {
+        "event_id": f"00000000-0000-4000-a000-{number:012d}",
+        "event_time": moment(),
+        "feedback_id": f"F0000{number:05d}",
+        "store_id": "S001",
+        "channel": "shop",
+        "rating": 4,
+        "language": "fr",
+        "visit": {"visited_on": "2026-01-31", "receipt_id": f"R{number}"},
+        "answers": [
+            {"question": "taste", "rating": 5, "comment": 'Très "bon" \\o/'},
+            {"question": "price", "rating": 2},
+        ],
+        "tags": ["queue", "fresh_bread"],
+    }
+    return json_object(fields | changes).encode()
+
+
 def twice(value: bytes, **first: Any) -> bytes:
     """The object with names once more at its beginning: of a repeated name the first counts."""
     return json_object(first).encode()[:-1] + b", " + value[1:]
@@ -247,6 +267,83 @@ EDGES: tuple[Edge, ...] = (
     Edge("other case", "sales-events", twice(sale(529, product_id="7"), Product_ID=7, PRODUCT_ID=None), "accepted"),
     Edge(
         "nameless fields", "sales-events", sale(530, product_id="7", **{"": 1, "nested": {"product_id": 7}}), "accepted"
+    ),
+    # Objects and arrays: a rule names the field by its path, and an array's items by the array.
+    Edge("objects and arrays", "customer-feedback", feedback(1), "accepted"),
+    Edge("without a visit", "customer-feedback", feedback(2, visit=None, tags=None), "accepted"),
+    Edge("nothing answered", "customer-feedback", feedback(3, answers=[], tags=[]), "accepted"),
+    Edge("an object as text", "customer-feedback", feedback(4, visit="{}"), "rejected", "visit_invalid"),
+    Edge("an object as array", "customer-feedback", feedback(5, visit=[{}]), "rejected", "visit_invalid"),
+    Edge("an empty object", "customer-feedback", feedback(6, visit={}), "rejected", "visit_visited_on_missing"),
+    Edge(
+        *("what an object holds", "customer-feedback"),
+        feedback(7, visit={"visited_on": "31/01/2026", "receipt_id": 7, "more": [1]}),
+        *("rejected", "visit_visited_on_invalid,visit_receipt_id_invalid"),
+    ),
+    Edge(
+        *("a day before all times", "customer-feedback", feedback(8, visit={"visited_on": "1899-12-31"})),
+        *("rejected", "visit_visited_on_out_of_range"),
+    ),
+    Edge("no answers", "customer-feedback", feedback(9, answers=None), "rejected", "answers_missing"),
+    Edge("an array as object", "customer-feedback", feedback(10, answers={"taste": 5}), "rejected", "answers_invalid"),
+    Edge("an array as text", "customer-feedback", feedback(11, answers="[]"), "rejected", "answers_invalid"),
+    Edge(
+        *("a null among the items", "customer-feedback"),
+        *(feedback(12, answers=[{"question": "taste", "rating": 5}, None]), "rejected", "answers_invalid"),
+    ),
+    Edge(
+        *("an item that is none", "customer-feedback"),
+        *(feedback(13, answers=[["question", "taste"]]), "rejected", "answers_invalid"),
+    ),
+    Edge(
+        *("items with parts missing and wrong", "customer-feedback"),
+        feedback(14, answers=[{"rating": JsonText("1.5")}, {"question": "taste", "rating": 1, "comment": 1}]),
+        *("rejected", "answers_question_missing,answers_rating_invalid,answers_comment_invalid"),
+    ),
+    Edge(
+        *("items beyond their limits", "customer-feedback"),
+        feedback(15, answers=[{"question": "parking", "rating": 5}, {"question": "taste", "rating": 6}]),
+        *("rejected", "answers_question_not_allowed,answers_rating_out_of_range"),
+    ),
+    Edge(
+        *("numbers in text, blanks, unknown members", "customer-feedback"),
+        feedback(16, answers=[{"more": {"rating": "x"}, "rating": "3", "question": "taste"}]).replace(b"{", b"{ \n"),
+        "accepted",
+    ),
+    Edge(
+        *("too many items", "customer-feedback"),
+        feedback(17, answers=[{"question": "taste", "rating": 5}] * 21, tags=["a"] * 11),
+        *("rejected", "answers_count_out_of_range,tags_count_out_of_range"),
+    ),
+    Edge("a number in a list of texts", "customer-feedback", feedback(18, tags=["a", 1]), "rejected", "tags_invalid"),
+    Edge("a text of another form", "customer-feedback", feedback(19, tags=["a", "A"]), "rejected", "tags_malformed"),
+    Edge(
+        *("a number, and a text of the same name within an item", "customer-feedback"),
+        feedback(20, comment=5, answers=[{"question": "taste", "rating": 5, "comment": "5"}]),
+        *("rejected", "comment_invalid"),
+    ),
+    Edge(
+        *("a text, and a number of the same name within an item", "customer-feedback"),
+        feedback(21, comment="5", answers=[{"question": "taste", "rating": 5, "comment": 5}]),
+        *("rejected", "answers_comment_invalid"),
+    ),
+    Edge(
+        *("an object once more", "customer-feedback"),
+        *(twice(feedback(22, visit="no"), visit={"visited_on": "2026-01-31"}), "accepted"),
+    ),
+    Edge(
+        *("a member once more", "customer-feedback"),
+        feedback(23).replace(b'"visit": {', b'"visit": {"visited_on": 7, '),
+        *("rejected", "visit_visited_on_invalid"),
+    ),
+    Edge(
+        *("a member under a name with an escape", "customer-feedback"),
+        *(feedback(24).replace(b'"visited_on"', b'"visited\\u005fon"'), "accepted"),
+    ),
+    Edge(
+        *("a number beyond doubles within an object", "customer-feedback"),
+        feedback(25, visit={"visited_on": "2026-01-31", "receipt_id": JsonText("1e400")}),
+        *("rejected", "visit_receipt_id_invalid"),
     ),
     # An unknown strict reference holds a sale, and one that an operator releases stops no build.
     Edge("a client nobody knows", "ventes_stream", vente(10, client_id=99), "held", "client_id_unknown"),
