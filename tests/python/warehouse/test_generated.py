@@ -79,16 +79,20 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             shutil.copy(source, project / part)
     text = (PROJECT_ROOT / "docs/adding-a-topic.md").read_text(encoding="utf-8")
-    contract, silver, silver_yaml, gold, gold_yaml = re.findall(r"```(?:yaml|sql)\n(.*?)```", text, re.DOTALL)
+    contract, silver, preorders, superseded, silver_yaml, gold, gold_yaml = re.findall(
+        r"```(?:yaml|sql)\n(.*?)```", text, re.DOTALL
+    )
     contracts = project / "contracts"
     shutil.copytree(CONTRACTS_DIR, contracts)
-    (contracts / "customer-feedback.odcs.yaml").write_text(contract, encoding="utf-8")
+    (contracts / "table-bookings.odcs.yaml").write_text(contract, encoding="utf-8")
     (contracts / "loyalty.odcs.yaml").write_text(AWKWARD, encoding="utf-8")
     files = render(list(load_contracts(contracts).values())) | {
-        "models/silver/customer_feedback.sql": silver,
+        "models/silver/table_bookings.sql": silver,
+        "models/silver/table_booking_preorders.sql": preorders,
+        "models/silver/table_bookings_superseded.sql": superseded,
         "models/silver/_silver__models.yml": (project / "models/silver/_silver__models.yml").read_text() + silver_yaml,
-        "models/gold/feedback/fct_customer_feedback.sql": gold,
-        "models/gold/feedback/_feedback__models.yml": gold_yaml,
+        "models/gold/bookings/fct_table_bookings.sql": gold,
+        "models/gold/bookings/_bookings__models.yml": gold_yaml,
     }
     for path, content in files.items():
         (project / path).parent.mkdir(parents=True, exist_ok=True)
@@ -124,5 +128,5 @@ def test_generated_files_and_the_documented_ones_pass_every_check(project: Path)
         for path in sorted((project / "models").rglob("*.sql"))
         if not (PROJECT_ROOT / path.relative_to(project)).exists()
     ]
-    assert len(changed) == 10
+    assert len(changed) == 12
     run(project, "sqlfluff", "lint", "--disable-progress-bar", *changed)
