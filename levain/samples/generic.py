@@ -145,7 +145,7 @@ def _value(contract: Contract, field: Field, rng: random.Random, event_time: dat
         if re.search(field.pattern, text) is None:
             raise _cannot(contract, field, "has a pattern that no text could be made for")
         return text
-    return f"{field.name.removesuffix('_id').upper()}-{rng.randint(1, 40):03d}"
+    return f"{(field.name or 'item').removesuffix('_id').upper()}-{rng.randint(1, 40):03d}"
 
 
 def _number(field: Field, rng: random.Random) -> int | Decimal:

@@ -68,7 +68,87 @@ def promise(**parts: object) -> Callable[[dict[str, Any]], object]:
     return lambda document: document.update(slaProperties=[parts])
 
 
+def add(name: str, kind: str, **parts: object) -> Callable[[dict[str, Any]], object]:
+    """Add a field; the parts may hold properties and items."""
+    described = {"name": name, "logicalType": kind, "description": "Something.", **parts}
+    return lambda document: document["schema"][0]["properties"].append(described)
+
+
+def member(name: str = "city", kind: str = "string", **parts: object) -> dict[str, object]:
+    return {"name": name, "logicalType": kind, "description": "Something.", **parts}
+
+
+def deep(levels: int) -> dict[str, object]:
+    return member("a", "object", properties=[deep(levels - 1)]) if levels else member("a")
+
+
+def items(**parts: object) -> Callable[[dict[str, Any]], object]:
+    return add("tags", "array", items=parts)
+
+
 WRONG = [
+    (add("address", "object"), "properties.address.properties", "must list the object's members"),
+    (add("address", "object", properties=[member("Ci ty")]), "address.properties.Ci ty", "lower case letters"),
+    (add("address", "object", properties=[member(), member()]), "schema.properties", "address_city"),
+    (
+        lambda d: [add("address_city", "string")(d), add("address", "object", properties=[member()])(d)],
+        "schema.properties",
+        "'address_city' is duplicated",
+    ),
+    (
+        add("address", "object", properties=[member(customProperties=[{"property": "column", "value": "quantity"}])]),
+        "schema.properties",
+        "column 'quantity' is duplicated",
+    ),
+    (add("event", "object", properties=[member("date")]), "properties.event.properties.date", "column 'event_date'"),
+    (add("address", "object", properties=[member(kind="text")]), "properties.city.logicalType", "object, array"),
+    (add("address", "object", properties=[member(kind="integer")]), "city.logicalTypeOptions.minimum", "is missing"),
+    (
+        add("address", "object", properties=[member()], customProperties=[{"property": "weight", "value": 5}]),
+        "properties.address.customProperties",
+        "it has no column",
+    ),
+    (add("address", "object", properties=[member()], enum=[{"value": "x"}]), "properties.address.enum", "of a string"),
+    (add("a", "object", properties=[deep(8)]), "is nested too deep", "at most 8"),
+    (add("note", "string", properties=[member()]), "properties.note.properties", "a string has none"),
+    (add("note", "string", items={"logicalType": "string"}), "properties.note.items", "a string has none"),
+    (add("tags", "array"), "properties.tags.items", "must say what each item is"),
+    (items(logicalType="array", items={"logicalType": "string"}), "tags.items.logicalType", "one of string, integer"),
+    (items(logicalType="integer"), "tags.items.logicalTypeOptions.minimum", "is missing"),
+    (items(logicalType="object"), "tags.items.properties", "must list its members"),
+    (items(logicalType="object", properties=[member(), member()]), "tags.items.properties", "'city' is duplicated"),
+    (
+        items(logicalType="object", properties=[member(kind="object", properties=[member()])]),
+        "tags.items.properties.city.logicalType",
+        "one of",
+    ),
+    (items(logicalType="object", properties=[{"name": "x", "logicalType": "string"}]), "items.properties.x", "missing"),
+    (
+        items(logicalType="string", relationships=[{"type": "foreignKey", "to": "dim_store.store_id"}]),
+        "tags.items.relationships",
+        "would not be checked",
+    ),
+    (items(logicalType="string", customProperties=[{"property": "weight", "value": 1}]), "items.custom", "known"),
+    (
+        add("tags", "array", items={"logicalType": "string"}, logicalTypeOptions={"uniqueItems": True}),
+        "tags.logicalTypeOptions.uniqueItems",
+        "of an array can be checked: minItems, maxItems",
+    ),
+    (
+        add("tags", "array", items={"logicalType": "string"}, logicalTypeOptions={"minItems": 3, "maxItems": 2}),
+        "tags.logicalTypeOptions",
+        "minItems is greater than maxItems",
+    ),
+    (
+        add("tags", "array", items={"logicalType": "string"}, logicalTypeOptions={"maxItems": 10**5}),
+        "tags.logicalTypeOptions.maxItems",
+        "from 0 to 10000",
+    ),
+    (
+        lambda d: [add("ids", "object", properties=[member("key")])(d), of_schema("key", "ids_key")(d)],
+        "schema.customProperties.key",
+        "no object",
+    ),
     (lambda d: d.update(apiVersion="v2.0.0"), "apiVersion", "v3.x"),
     (lambda d: d.update(domain="The Shop"), "domain", "source system"),
     (lambda d: d.update(schema=d["schema"] * 2), "schema", "exactly one object"),
@@ -253,6 +333,20 @@ def test_what_a_contract_says_is_read() -> None:
     assert contract.by_name["segment"].allowed == ("Particulier", "Enterprise")
     reference = contract.by_name["client_id"].reference
     assert reference is not None and reference.strict and reference.column == "client_id"
+
+
+def test_objects_are_flattened_and_arrays_stay_whole() -> None:
+    contract = contract_for("customer-feedback")
+    assert [field.name for field in contract.members][-3:] == ["visit", "answers", "tags"]
+    assert "visit" not in {field.column for field in contract.columns}
+    day = contract.by_name["visit_visited_on"]
+    assert (day.path, day.parent, day.column) == (("visit", "visited_on"), "visit", "visit_visited_on")
+    assert day.required and not contract.is_always_there(day) and day.weight == 5
+    event = {"visit": {"visited_on": "2026-01-31"}}
+    assert day.value_in(event) == "2026-01-31"
+    assert day.value_in({}) is day.value_in({"visit": None}) is day.value_in({"visit": "x"}) is None
+    answers = contract.by_name["answers"].items
+    assert answers is not None and [each.name for each in answers.members] == ["question", "rating", "comment"]
 
 
 def test_a_topic_costs_at_most_eighty_generated_lines() -> None:

@@ -281,6 +281,48 @@ def test_spark_asks_for_the_same_and_does_the_same(tmp_path: Path, monkeypatch: 
     assert rows == [(0, "accepted", None), (1, "accepted", "L2"), (2, "accepted", "L3"), (3, "accepted", "L4")]
 
 
+NESTED = "customer-feedback.odcs.yaml"
+
+
+def items_of(document: Document, name: str) -> dict[str, Any]:
+    found = field(document, name)["items"]
+    assert isinstance(found, dict)
+    return found
+
+
+def answer(document: Document) -> list[dict[str, Any]]:
+    """The members of an answer."""
+    found = items_of(document, "answers")["properties"]
+    assert isinstance(found, list)
+    return found
+
+
+PHONE = {"name": "phone", "logicalType": "string", "description": "Telephone."}
+NESTED_CHANGES: list[tuple[Change, bool | None, str]] = [
+    (lambda d: field(d, "visit")["properties"].append(PHONE), False, "the field visit_phone is new"),
+    (
+        lambda d: field(d, "visit")["properties"].append(PHONE | {"required": True}),
+        True,
+        "the field visit_phone is new and required, which no event from before can be",
+    ),
+    (add(name="seat", logicalType="object", properties=[PHONE | {"required": True}]), False, "seat_phone is new"),
+    (add(name="seat", logicalType="object", required=True, properties=[PHONE]), True, "seat is new and required"),
+    (remove("visit"), True, "the field visit_visited_on is gone"),
+    (alter("visit", required=True), True, "required of visit is true, no longer false"),
+    (lambda d: field(d, "visit")["properties"][0].update(logicalType="string"), True, "type of visit_visited_on is"),
+    (options("answers", maxItems=10), True, "max_items of answers is 10, no longer 20"),
+    (options("answers", maxItems=30), False, "max_items of answers is 30, no longer 20"),
+    (options("answers", minItems=1), True, "min_items of answers is 1, no longer none"),
+    (lambda d: items_of(d, "tags").pop("logicalTypeOptions"), False, "pattern of the items of tags is none"),
+    (lambda d: items_of(d, "tags").update(logicalType="date", logicalTypeOptions={}), True, "items of tags is date"),
+    (lambda d: answer(d).append(PHONE), False, "the field answers_phone is new"),
+    (lambda d: answer(d).pop(), True, "the field answers_comment is gone"),
+    (lambda d: answer(d)[2].update(required=True), True, "required of answers_comment is true"),
+    (lambda d: answer(d)[0].pop("enum"), False, "values of answers_question is none"),
+    (lambda d: answer(d).reverse(), False, "the fields of answers are in another order"),
+    (of_topic("minimumCompleteness", 80), True, "an event with its required fields only may now be incomplete"),
+]  # fmt: skip
+
 CHANGES: list[tuple[Change, bool | None, str]] = [
     # the change, whether it breaks a promise (None: nothing that matters), what is said
     (lambda document: field(document, "quantity").update(description="Pieces."), None, ""),
@@ -319,15 +361,16 @@ CHANGES: list[tuple[Change, bool | None, str]] = [
 
 
 def test_each_kind_of_change_is_classed_and_named(lake: Evolving, tmp_path: Path) -> None:
-    document = yaml.safe_load((PROJECT_ROOT / "ingest" / "contracts" / SALES).read_text(encoding="utf-8"))
-
     def promises(document: Document) -> dict[str, object]:
         path = tmp_path / SALES
         path.write_text(yaml.safe_dump(document), encoding="utf-8")
         return codegen._promises(load_contract(path))
 
-    old = promises(document)
-    pairs = [[old, promises(changed(document, change))] for change, _, _ in CHANGES]
+    pairs = []
+    for name, changes in ((SALES, CHANGES), (NESTED, NESTED_CHANGES)):
+        document = yaml.safe_load((PROJECT_ROOT / "ingest" / "contracts" / name).read_text(encoding="utf-8"))
+        old = promises(document)
+        pairs += [[old, promises(changed(document, change))] for change, _, _ in changes]
     (lake.project / "macros" / "compare.sql").write_text(
         "{% macro compare(pairs) %}{% set found = [] %}"
         "{% for pair in pairs %}{% do found.append(contract_changes(pair[0], pair[1])) %}{% endfor %}"
@@ -338,7 +381,7 @@ def test_each_kind_of_change_is_classed_and_named(lake: Evolving, tmp_path: Path
     arguments = ["run-operation", "compare", "--args", json.dumps({"pairs": pairs})]
     warehouse.run_dbt(lake.settings, arguments, "")
     [(compared,)] = lake.read("select found from meta.compared")
-    for (_, breaking, says), found in zip(CHANGES, json.loads(compared), strict=True):
+    for (_, breaking, says), found in zip([*CHANGES, *NESTED_CHANGES], json.loads(compared), strict=True):
         texts = "; ".join(each["what"] for each in found)
         assert says in texts, texts
         assert (any(each["breaking"] for each in found) if found else None) is breaking, texts
