@@ -32,6 +32,7 @@ _MEMBERS: dict[str, list[Any]] = {
     "dim_store.store_id": [store.store_id for store in company.stores(company.START)],
     "dim_product.product_id": [product.product_id for product in company.PRODUCTS],
     "dim_customer.customer_id": [f"C{number:05d}" for number in range(1, company.CUSTOMERS + 1)],
+    "dim_equipment.equipment_id": [each.equipment_id for each in company.equipment(company.START)],
     "marketplace_clients_history.client_id": [client.client_id for client in company.CLIENTS],
     "marketplace_produits_history.produit_id": [produit.produit_id for produit in company.PRODUITS],
 }
