@@ -23,6 +23,8 @@ START = date(2026, 1, 5)
 PARIS = ZoneInfo("Europe/Paris")
 ONLINE = "S010"
 CUSTOMERS = 2400
+PROMOTION_CYCLE = 56
+"""Days after which every promotion comes back."""
 
 Hours = tuple[int, int] | None
 """Opening and closing time of one day in minutes after local midnight; None: closed."""
@@ -127,7 +129,7 @@ class Promotion:
     """Product id or category."""
     first: int
     last: int
-    """Days of the period, both included; a promotion comes back every 8 weeks."""
+    """Days of a cycle (`PROMOTION_CYCLE`), both included."""
     percent: int
 
 
@@ -476,7 +478,7 @@ def appetite(product: Product, day: date, daypart: int) -> float:
 
 def promotion(product: Product, day: date) -> Promotion | None:
     """The promotion that runs for a product on a day."""
-    offset = (day - START).days % 56
+    offset = (day - START).days % PROMOTION_CYCLE
     for each in PROMOTIONS:
         if each.first <= offset <= each.last and each.target in (product.product_id, product.category):
             return each

@@ -137,23 +137,32 @@ def generate(topics: Sequence[str] | None, events: int, seed: int = 1, faults: s
     counts = _counts({name: sources[name] for name in names}, events, days)
     catalogue = events if names == ["product-changes"] else counts.get("product-changes", 50)
     changes = max(catalogue - len(company.PRODUCTS), 0)
-    run = Run(run_name(names, events, seed, faults), days, changes)
-    streams, left = [], events
+    name = run_name(names, events, seed, faults)
+    plans: dict[str, tuple[int, list[tuple[str, fault.Variant]]]] = {}
+    left = events
     for topic in (*names[1:], names[0]):
-        source = sources[topic]
-        planned = fault.plan(homes, topic, counts.get(topic, left), run.random(f"faults/{topic}"))
+        protected = sources[topic].protected
+        planned = fault.plan(homes, topic, counts.get(topic, left), company.seeded(name, f"faults/{topic}"))
         if topic == names[0]:
             # The copies in all topics count as messages; the largest topic has the fewer events for it, so that the
             # others keep whole files and catalogues.
-            while planned and len(planned) > left - fault.extras(planned) - source.protected:
+            while planned and len(planned) > left - fault.extras(planned) - protected:
                 planned.pop()
             count = left - fault.extras(planned)
         else:
             count = counts[topic]
-            planned = planned[: max(count - source.protected, 0)]
+            planned = planned[: max(count - protected, 0)]
             left -= count + fault.extras(planned)
-        streams.append(_stream(contracts[topic], source, run, count, planned))
+        plans[topic] = count, planned
+    run = Run(name, days, changes, _sales({topic: count for topic, (count, _) in plans.items()}))
+    streams = [_stream(contracts[topic], sources[topic], run, *plan) for topic, plan in plans.items()]
     return heapq.merge(*streams, key=lambda message: message.received)
+
+
+def _sales(counts: Mapping[str, int]) -> int:
+    """Receipt lines of the run; where they are not sent, as many as go with the movements of stock."""
+    usual = SOURCES["sales-events"].share / SOURCES["inventory-updates"].share
+    return counts.get("sales-events", round(usual * counts.get("inventory-updates", 0)))
 
 
 def _sources(contracts: Mapping[str, Contract]) -> dict[str, Source]:
@@ -175,9 +184,11 @@ def _checked_topics(sources: Mapping[str, Source], topics: Sequence[str] | None)
 def _counts(sources: Mapping[str, Source], events: int, days: int) -> dict[str, int]:
     """Events per topic but for the first, which gets what is left."""
     total = sum(source.share for source in sources.values())
+    # What must be known takes at most a quarter of the messages per topic, and half of them in all.
+    room = events // max(4, 2 * sum(source.least > 0 for source in sources.values()))
     counts = {}
     for topic, source in list(sources.items())[1:]:
-        wanted = max(round(events * source.share / total), min(source.least, events // 4))
+        wanted = max(round(events * source.share / total), min(source.least, room))
         counts[topic] = min(wanted, source.most(days)) if source.most else wanted
         if counts[topic] > source.unit:
             counts[topic] -= counts[topic] % source.unit

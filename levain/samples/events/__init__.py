@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from levain.samples import company
+from levain.samples.events.customers import PROTECTED, customer_changes
+from levain.samples.events.equipment import equipment_metrics
+from levain.samples.events.inventory import inventory_updates
 from levain.samples.events.marketplace import ventes
 from levain.samples.events.products import product_changes
+from levain.samples.events.promotions import notices, promotions
 from levain.samples.events.registers import equipment_extracts, store_extracts
-from levain.samples.events.run import Source
+from levain.samples.events.run import SHORTEST_DAYS, Source
 from levain.samples.events.sales import sales
 from levain.samples.events.weather import weather
 
 _STORES, _PRODUCTS = len(company.stores(company.START)), len(company.PRODUCTS)
 _EQUIPMENT = len(company.equipment(company.START))
+_SHELVES = (_STORES - 1) * _PRODUCTS
 
 SOURCES: dict[str, Source] = {
     "sales-events": Source(sales, 0.78),
     "ventes_stream": Source(ventes, 0.154),
+    "inventory-updates": Source(inventory_updates, 0.152, most=lambda days: 4 * _SHELVES * days),
+    "equipment-metrics": Source(equipment_metrics, 0.065, most=lambda days: _EQUIPMENT * 96 * days),
+    "customer-changes": Source(
+        customer_changes, 0.04, most=lambda days: company.CUSTOMERS + 12 * days, protected=PROTECTED
+    ),
+    "promotions": Source(
+        promotions, 0.004, least=len(notices(SHORTEST_DAYS)), most=lambda days: len(notices(days)), protected=2
+    ),
     "product-changes": Source(
         product_changes, 0.01, least=_PRODUCTS + 6, most=lambda days: _PRODUCTS + 2 * days, protected=_PRODUCTS
     ),

@@ -40,11 +40,13 @@ class Run:
         name: tells this run from every other; ids are derived from it, so another run sends other events.
         days: length of the simulated period, from `company.START` on.
         changes: how many product changes follow the initial catalogue.
+        sales: how many receipt lines there are, whether or not they are sent.
     """
 
     name: str
     days: int
     changes: int
+    sales: int
 
     @cached_property
     def namespace(self) -> UUID:
