@@ -190,6 +190,10 @@ _CONFLICTS: dict[str, Mapping[str, Any]] = {
     },
     "product-changes": {"base_price": lambda fields: fields["base_price"] + Decimal("0.10")},
     "store-extracts": {"size_m2": lambda fields: fields["size_m2"] + 1},
+    "customer-changes": {"is_member": lambda fields: not fields["is_member"]},
+    "promotions": {"discount_value": lambda fields: fields["discount_value"] + 1},
+    "inventory-updates": {"quantity": lambda fields: fields["quantity"] + (-1 if fields["quantity"] < 0 else 1)},
+    "equipment-metrics": {"cycles": lambda fields: fields["cycles"] + 1},
 }
 _FORTY_DIGITS = JsonText("1234567890123456789012345678901234567890.12")
 _NONE = {"discount_amount": Decimal("0.00"), "promotion_id": ABSENT}
@@ -271,6 +275,14 @@ FAULTS: dict[str, Fault] = {
             "ventes_stream": (missing("montant"), missing("client_nom", null=True), missing("vente_id", "segment")),
             "product-changes": (missing("base_price"), missing("valid_from", null=True)),
             "store-extracts": (missing("manager"), missing("city", "country", null=True)),
+            "customer-changes": (missing("email"), missing("name", "segment", null=True)),
+            "promotions": (missing("name"), missing("discount_type", "discount_value"), missing("ends_at", null=True)),
+            "inventory-updates": (missing("quantity"), missing("movement_type", null=True), missing("product_id")),
+            "equipment-metrics": (
+                missing("status"),
+                missing("temperature_c", null=True),
+                missing("vibration_mm_s", "power_kw"),
+            ),
             "*": (missing_first,),
         },
     ),
@@ -297,6 +309,21 @@ FAULTS: dict[str, Fault] = {
             ),
             "product-changes": (_invalid("is_active", "peut-être"), _invalid("valid_from", "bientôt")),
             "store-extracts": (_invalid("size_m2", "grand"), _invalid("opened_on", "2017-13-01")),
+            "customer-changes": (_invalid("is_member", "oui"), _invalid("signed_up_at", "2019")),
+            "promotions": (_invalid("discount_value", "10 %"), _invalid("starts_at", "lundi")),
+            "inventory-updates": (
+                _invalid("quantity", "douze"),
+                _invalid("quantity", JsonText("2.5")),
+                _invalid("store_id", 3),
+                # Without a lot, which a date of expiry must have.
+                fields({"lot_id": ABSENT, "expires_on": "2026-02-30"}, "rejected", "expires_on_invalid"),
+            ),
+            "equipment-metrics": (
+                _invalid("temperature_c", "chaud"),
+                _invalid("cycles", JsonText("12.5")),
+                _invalid("power_kw", {"value": "2.310", "unit": "kW"}),
+                _invalid("event_time", "1767600000"),
+            ),
         },
     ),
     "numbers-as-text": Fault(
@@ -308,6 +335,13 @@ FAULTS: dict[str, Fault] = {
                 ),
             ),
             "ventes_stream": (fields({"montant": lambda f: str(f["montant"])}, "accepted"),),
+            "inventory-updates": (fields({"quantity": lambda f: str(f["quantity"])}, "accepted"),),
+            "equipment-metrics": (
+                fields(
+                    {"temperature_c": lambda f: str(f["temperature_c"]), "cycles": lambda f: str(f["cycles"])},
+                    "accepted",
+                ),
+            ),
         },
     ),
     "broken-rules": Fault(
@@ -342,6 +376,41 @@ FAULTS: dict[str, Fault] = {
                 fields({"latitude": Decimal("488.53291")}, "rejected", "latitude_out_of_range"),
                 fields({"country": "France"}, "rejected", "country_malformed"),
             ),
+            "customer-changes": (
+                fields({"email": "inconnue"}, "rejected", "email_malformed"),
+                fields({"segment": "famille"}, "rejected", "segment_not_allowed"),
+                fields(
+                    {"country": "fr", "valid_from": lambda f: f["signed_up_at"] - timedelta(days=1)},
+                    *("rejected", "country_malformed", "valid_after_sign_up"),
+                ),
+            ),
+            "promotions": (
+                fields({"ends_at": lambda f: f["starts_at"]}, "rejected", "ends_after_start"),
+                fields(
+                    {"discount_type": "percentage", "discount_value": Decimal("110")},
+                    *("rejected", "percentage_within_100"),
+                ),
+                fields({"discount_value": 0}, "rejected", "discount_value_out_of_range"),
+                fields({"product_id": "P003", "category": "bread"}, "rejected", "one_target"),
+            ),
+            "inventory-updates": (
+                fields({"movement_type": "sale", "quantity": 3}, "rejected", "outbound_is_negative"),
+                fields({"movement_type": "waste", "quantity": 0}, "rejected", "outbound_is_negative"),
+                fields({"movement_type": "production", "quantity": -12}, "rejected", "inbound_is_positive"),
+                fields({"movement_type": "stocktake", "quantity": -1}, "rejected", "count_not_negative"),
+                fields({"movement_type": "theft"}, "rejected", "movement_type_not_allowed"),
+                fields({"quantity": 3760130321109}, "rejected", "quantity_out_of_range"),
+                fields({"lot_id": ABSENT, "expires_on": "2026-01-31"}, "rejected", "expiry_has_lot"),
+            ),
+            "equipment-metrics": (
+                fields({"vibration_mm_s": Decimal("-0.40")}, "rejected", "vibration_mm_s_out_of_range"),
+                fields({"temperature_c": Decimal("2400.0")}, "rejected", "temperature_c_out_of_range"),
+                fields({"cycles": -1}, "rejected", "cycles_out_of_range"),
+                fields({"status": "broken", "error_code": ABSENT}, "rejected", "status_not_allowed"),
+                fields({"status": "fault", "error_code": ABSENT}, "rejected", "fault_has_error"),
+                fields({"status": "running", "error_code": "OV-112"}, "rejected", "error_only_when_down"),
+                fields({"status": "fault", "error_code": "12"}, "rejected", "error_code_malformed"),
+            ),
         },
     ),
     "impossible-amounts": Fault(
@@ -357,6 +426,11 @@ FAULTS: dict[str, Fault] = {
             ),
             "ventes_stream": (_not_json("montant", "NaN"), _invalid("montant", _FORTY_DIGITS)),
             "product-changes": (_not_json("unit_cost", "Infinity"),),
+            "equipment-metrics": (
+                _not_json("temperature_c", "NaN"),
+                _invalid("power_kw", "Infinity"),
+                _invalid("vibration_mm_s", JsonText("1.234")),
+            ),
         },
     ),
     "unknown-references": Fault(
@@ -373,6 +447,15 @@ FAULTS: dict[str, Fault] = {
                 fields({"product_id": "P999"}, "accepted"),
                 fields({"store_id": "S999"}, "accepted", key="S999"),
             ),
+            "inventory-updates": (
+                fields({"product_id": "P999"}, "accepted"),
+                fields({"store_id": "S999"}, "accepted", key="S999"),
+            ),
+            "equipment-metrics": (
+                fields({"equipment_id": "E999"}, "accepted", key="E999"),
+                fields({"store_id": "S999"}, "accepted"),
+            ),
+            "promotions": (fields({"product_id": "P999", "category": ABSENT}, "accepted"),),
         },
     ),
 }
