@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from levain.samples import company
-from levain.samples.events.customers import PROTECTED, customer_changes
+from levain.samples.events.customers import FREQUENT, customer_changes
 from levain.samples.events.equipment import equipment_metrics
 from levain.samples.events.inventory import inventory_updates
 from levain.samples.events.marketplace import ventes
@@ -24,7 +24,7 @@ SOURCES: dict[str, Source] = {
     "inventory-updates": Source(inventory_updates, 0.152, most=lambda days: 4 * _SHELVES * days),
     "equipment-metrics": Source(equipment_metrics, 0.065, most=lambda days: _EQUIPMENT * 96 * days),
     "customer-changes": Source(
-        customer_changes, 0.04, most=lambda days: company.CUSTOMERS + 12 * days, protected=PROTECTED
+        customer_changes, 0.04, most=lambda days: company.CUSTOMERS + 12 * days, protected=FREQUENT
     ),
     "promotions": Source(
         promotions, 0.004, least=len(notices(SHORTEST_DAYS)), most=lambda days: len(notices(days)), protected=2

@@ -16,8 +16,8 @@ from faker import Faker
 from levain.samples import company
 from levain.samples.events.run import Event, Run
 
-PROTECTED = 90
-"""Customers from whom nine of ten sales to customers come."""
+FREQUENT = 90
+"""So many customers make nearly nine of ten purchases by customers."""
 
 _COUNTRIES = ("FR", "BE", "CH", "DE", "LU", "IT")
 _SEGMENTS = ("household", "student", "business", "hospitality")
