@@ -119,10 +119,14 @@ where _build > {{ since }}
 {% macro with_rows_to_delete(result, affected, scope, key) %}
     {#-
       Query: the new result, and those rows of this model within the affected scope that the result no longer has, with
-      a `_build` that is null: merge_changed.sql deletes them. Joins, since DuckDB's plan for `exists` and `not exists` in one condition takes
-      seconds for every million rows of the model.
+      a `_build` that is null: merge_changed.sql deletes them.
 
-      result, affected: names of CTEs; scope: columns of `affected` and of this model; key: the model's unique key.
+      result, affected: names of CTEs; scope: columns of `affected` and of this model, best the date first; key: the
+      model's unique key.
+
+      Joins, since DuckDB's plan for `exists` and `not exists` in one condition takes seconds for every million rows of
+      the model. The bounds, where the planner cannot miss them, say how far the model is read: it may join the model
+      before `affected` has filtered it, and reads all of it then.
     -#}
     {%- set columns = adapter.get_columns_in_relation(this) | map(attribute='name') | list -%}
     select
@@ -131,7 +135,12 @@ where _build > {{ since }}
     union all
     select
         {{ select_list(columns, 'old', {'_build': 'cast(null as bigint)'}) }}
-    from {{ this }} as old
+    from (
+        select * from {{ this }}
+        where
+            {{ scope | first }} >= (select min({{ scope | first }}) from {{ affected }})
+            and {{ scope | first }} <= (select max({{ scope | first }}) from {{ affected }})
+    ) as old
     inner join (select distinct {{ scope | join(', ') }} from {{ affected }}) as affected
         on {% for column in scope %}affected.{{ column }} = old.{{ column }}{{ ' and ' if not loop.last }}{% endfor %}
     left join {{ result }} as result

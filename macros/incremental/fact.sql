@@ -68,7 +68,7 @@ moved as (
 
 )
 
-{{ with_rows_to_delete('final', 'moved', ['event_id', date], ['event_id', date]) }}
+{{ with_rows_to_delete('final', 'moved', [date, 'event_id'], ['event_id', date]) }}
 {%- else %}
 
 select * from final

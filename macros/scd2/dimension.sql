@@ -82,23 +82,67 @@ first_versions as (
 
 ),
 
+{% if is_incremental() %}
+known as (
+
+    select
+        known.{{ member }},
+        min(case when not known.is_inferred then known.valid_from end) as version_from,
+        max(case when known.is_inferred then 1 else 0 end) as has_inferred
+    from {{ this }} as known
+    inner join affected on known.{{ member }} = affected.{{ member }}
+    group by known.{{ member }}
+
+),
+
+-- of these the old facts count again: the first version is another, or a fact before it may be gone
+reread as (
+
+    select known.{{ member }}
+    from known
+    left join first_versions on known.{{ member }} = first_versions.{{ member }}
+    where
+        {{ is_distinct('known.version_from', 'first_versions.version_from') }}
+        {% if superseded_facts %}
+        or (
+            known.has_inferred = 1
+            and known.{{ member }} in (
+                {% for relation in superseded_facts %}
+                {{ 'union all' if not loop.first }}
+                select {{ member }} from {{ relation }}
+                where _build > {{ since }} and {{ member }} is not null
+                {% endfor %}
+            )
+        )
+        {% endif %}
+
+),
+
+{% endif %}
 -- members with a fact before their first version, or without any
 unknown as (
 
     {% for relation in facts %}
     {{ 'union' if not loop.first }}
-    select {{ 'distinct' if facts | length == 1 }}
-        facts.{{ member }},
-        coalesce(first_versions.version_from, {{ far_future() }}) as version_to
-    from {{ relation }} as facts
     {% if is_incremental() %}
-    inner join affected on facts.{{ member }} = affected.{{ member }}
+    {{ facts_before_versions(relation, member, among='affected') }}
+        and facts._build > {{ since }}
+    union
+    {{ facts_before_versions(relation, member, among='reread') }}
+    {% else %}
+    {{ facts_before_versions(relation, member, distinct=(facts | length == 1)) }}
     {% endif %}
-    left join first_versions on facts.{{ member }} = first_versions.{{ member }}
-    where
-        facts.{{ member }} is not null
-        and facts.event_time < coalesce(first_versions.version_from, {{ far_future() }})
     {% endfor %}
+    {% if is_incremental() %}
+    union
+    select
+        inferred.{{ member }},
+        coalesce(first_versions.version_from, {{ far_future() }}) as version_to
+    from {{ this }} as inferred
+    inner join affected on inferred.{{ member }} = affected.{{ member }}
+    left join first_versions on inferred.{{ member }} = first_versions.{{ member }}
+    where inferred.is_inferred and inferred.{{ member }} not in (select {{ member }} from reread)
+    {% endif %}
 
 ),
 
@@ -172,3 +216,18 @@ select
     _build
 from final
 {% endmacro %}
+
+{% macro facts_before_versions(facts, member, among='', distinct=false) %}
+    {#- Query: members with a fact before their first version, and when that begins. among: a CTE with members. -#}
+    select {{ 'distinct' if distinct }}
+        facts.{{ member }},
+        coalesce(first_versions.version_from, {{ far_future() }}) as version_to
+    from {{ facts }} as facts
+    {% if among %}
+    inner join {{ among }} on facts.{{ member }} = {{ among }}.{{ member }}
+    {% endif %}
+    left join first_versions on facts.{{ member }} = first_versions.{{ member }}
+    where
+        facts.{{ member }} is not null
+        and facts.event_time < coalesce(first_versions.version_from, {{ far_future() }})
+{%- endmacro %}
