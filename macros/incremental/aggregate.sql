@@ -125,10 +125,14 @@ where _build > {{ since }}
       model's unique key.
 
       Joins, since DuckDB's plan for `exists` and `not exists` in one condition takes seconds for every million rows of
-      the model. The bounds, where the planner cannot miss them, say how far the model is read: it may join the model
-      before `affected` has filtered it, and reads all of it then.
+      the model. And with the bounds of a date, which no planner can miss: it may take `affected` for larger than it is,
+      and read all of the model for the join.
     -#}
-    {%- set columns = adapter.get_columns_in_relation(this) | map(attribute='name') | list -%}
+    {%- set existing = {} -%}
+    {%- for column in adapter.get_columns_in_relation(this) -%}
+        {%- do existing.update({column.name: column.dtype | lower}) -%}
+    {%- endfor -%}
+    {%- set columns = existing.keys() | list -%}
     select
         {{ select_list(columns) }}
     from {{ result }}
@@ -137,9 +141,11 @@ where _build > {{ since }}
         {{ select_list(columns, 'old', {'_build': 'cast(null as bigint)'}) }}
     from (
         select * from {{ this }}
+        {%- if existing[scope | first] == 'date' %}
         where
-            {{ scope | first }} >= (select min({{ scope | first }}) from {{ affected }})
-            and {{ scope | first }} <= (select max({{ scope | first }}) from {{ affected }})
+            {{ scope | first }} >= (select coalesce(min({{ scope | first }}), {{ date_to() }}) from {{ affected }})
+            and {{ scope | first }} <= (select coalesce(max({{ scope | first }}), {{ date_from() }}) from {{ affected }})
+        {%- endif %}
     ) as old
     inner join (select distinct {{ scope | join(', ') }} from {{ affected }}) as affected
         on {% for column in scope %}affected.{{ column }} = old.{{ column }}{{ ' and ' if not loop.last }}{% endfor %}

@@ -9,7 +9,11 @@
     events=ref('sales_events'),
     superseded=ref('sales_events_superseded'),
     date='sale_date',
-    dimensions={'stores': (ref('dim_store'), 'store_id'), 'products': (ref('dim_product'), 'product_id')},
+    dimensions={
+        'stores': (ref('dim_store'), 'store_id'),
+        'products': (ref('dim_product'), 'product_id'),
+        'customers': (ref('dim_customer'), 'customer_id'),
+    },
 ) %}
         events.receipt_id,
         events.line_number,
@@ -18,6 +22,7 @@
         products.product_key,
         events.product_id,
         events.promotion_id,
+        customers.customer_key,
         events.customer_id,
         events.payment_method,
         events.event_time as sold_at,

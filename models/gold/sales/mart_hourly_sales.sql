@@ -7,7 +7,7 @@
 
 {% call aggregate(
     facts=ref('fct_sales'),
-    keys={'store_id': 'store_id', 'sale_hour': hour_start('sold_at'), 'sale_date': 'sale_date'},
+    keys={'sale_date': 'sale_date', 'store_id': 'store_id', 'sale_hour': hour_start('sold_at')},
     superseded=ref('sales_events_superseded'),
     superseded_keys={'sale_hour': hour_start('event_time'), 'sale_date': 'event_date'},
 ) %}

@@ -1,0 +1,26 @@
+select
+    event_id,
+    event_time,
+    event_date,
+    promotion_id,
+    status,
+    name as promotion_name,
+    discount_type,
+    discount_value,
+    product_id,
+    category,
+    store_id,
+    starts_at,
+    ends_at,
+    quality_score,
+    kafka_cluster,
+    topic,
+    partition,
+    kafka_offset,
+    kafka_timestamp,
+    received_at,
+    ingested_at,
+    ingest_batch_id,
+    _build
+from {{ ref('int_promotions__verdicts') }}
+where verdict = 'accepted'
