@@ -4,6 +4,7 @@ select
     event_date,
     store_id,
     product_id,
+    customer_id,
     kafka_cluster,
     topic,
     partition,
