@@ -25,7 +25,7 @@ final as (
         hours.idle_readings,
         hours.fault_readings,
         hours.maintenance_readings,
-        {{ decimal_division('hours.readings - hours.fault_readings - hours.maintenance_readings', 'hours.readings', 7, 6) }}
+        {{ decimal_division('hours.running_readings + hours.idle_readings', 'hours.readings', 7, 6) }}
             as available_share,
         {{ decimal_division('hours.temperature_sum', 'hours.readings', 8, 2) }} as average_temperature_c,
         hours.temperature_max as highest_temperature_c,

@@ -21,6 +21,7 @@ days as (
         store_id,
         cast(sum(readings) as bigint) as readings,
         cast(sum(running_readings) as bigint) as running_readings,
+        cast(sum(idle_readings) as bigint) as idle_readings,
         cast(sum(fault_readings) as bigint) as fault_readings,
         cast(sum(maintenance_readings) as bigint) as maintenance_readings,
         cast(sum(power_sum) as decimal(28, 3)) as power_sum,
@@ -45,7 +46,7 @@ final as (
         days.fault_readings,
         days.maintenance_readings,
         {{ decimal_division('days.running_readings', 'days.readings', 7, 6) }} as running_share,
-        {{ decimal_division('days.readings - days.fault_readings - days.maintenance_readings', 'days.readings', 7, 6) }}
+        {{ decimal_division('days.running_readings + days.idle_readings', 'days.readings', 7, 6) }}
             as available_share,
         {{ decimal_division('days.power_sum', 'days.readings', 9, 3) }} as average_power_kw,
         days.highest_temperature_c,
