@@ -271,13 +271,13 @@ def test_query_prints_tables_json_and_csv(home: Path) -> None:
     sql = f"select {columns} from quality.quality_messages group by topic order by topic"
     rows = json.loads(levain(home, "query", sql, "--format", "json").stdout)
     assert [row["topic"] for row in rows] == sorted(load_contracts())
-    assert rows[0] == {"topic": "equipment-extracts", "messages": rows[0]["messages"], "price": 1.5, "nothing": None}
+    assert rows[0] == {"topic": min(load_contracts()), "messages": rows[0]["messages"], "price": 1.5, "nothing": None}
     lines = list(csv.reader(io.StringIO(levain(home, "query", sql, "--format", "csv").stdout)))
     assert lines[0] == ["topic", "messages", "price", "nothing"]
-    assert lines[1] == ["equipment-extracts", str(rows[0]["messages"]), "1.50", ""]
+    assert lines[1] == [rows[0]["topic"], str(rows[0]["messages"]), "1.50", ""]
     table = levain(home, "query", sql).stdout.splitlines()
     assert table[0].split() == lines[0]
-    assert table[1].split()[0] == "equipment-extracts"
+    assert table[1].split()[0] == rows[0]["topic"]
 
 
 @pytest.mark.parametrize(
