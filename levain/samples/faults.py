@@ -194,6 +194,7 @@ _CONFLICTS: dict[str, Mapping[str, Any]] = {
     "promotions": {"discount_value": lambda fields: fields["discount_value"] + 1},
     "inventory-updates": {"quantity": lambda fields: fields["quantity"] + (-1 if fields["quantity"] < 0 else 1)},
     "equipment-metrics": {"cycles": lambda fields: fields["cycles"] + 1},
+    "customer-feedback": {"rating": lambda fields: fields["rating"] % 5 + 1},
 }
 _FORTY_DIGITS = JsonText("1234567890123456789012345678901234567890.12")
 _NONE = {"discount_amount": Decimal("0.00"), "promotion_id": ABSENT}
@@ -283,6 +284,17 @@ FAULTS: dict[str, Fault] = {
                 missing("temperature_c", null=True),
                 missing("vibration_mm_s", "power_kw"),
             ),
+            "customer-feedback": (
+                missing("store_id"),
+                missing("rating", "language", null=True),
+                missing("answers"),
+                # What a member lacks, its object or its array is told of.
+                fields({"visit": {"receipt_id": "S001-260105-00000001"}}, "rejected", "visit_visited_on_missing"),
+                fields(
+                    {"answers": [{"question": "taste", "rating": 4}, {"question": "price"}]},
+                    *("rejected", "answers_rating_missing"),
+                ),
+            ),
             "*": (missing_first,),
         },
     ),
@@ -324,6 +336,18 @@ FAULTS: dict[str, Fault] = {
                 _invalid("power_kw", {"value": "2.310", "unit": "kW"}),
                 _invalid("event_time", "1767600000"),
             ),
+            "customer-feedback": (
+                _invalid("rating", "quatre"),
+                _invalid("visit", "hier"),
+                _invalid("answers", {"taste": 5, "price": 3}),
+                _invalid("answers", ["taste", 5]),
+                _invalid("tags", ["fresh", 4]),
+                fields({"visit": {"visited_on": "05/01/2026"}}, "rejected", "visit_visited_on_invalid"),
+                fields(
+                    {"answers": [{"question": "taste", "rating": "très bien"}, {"question": "price", "rating": 3}]},
+                    *("rejected", "answers_rating_invalid"),
+                ),
+            ),
         },
     ),
     "numbers-as-text": Fault(
@@ -339,6 +363,12 @@ FAULTS: dict[str, Fault] = {
             "equipment-metrics": (
                 fields(
                     {"temperature_c": lambda f: str(f["temperature_c"]), "cycles": lambda f: str(f["cycles"])},
+                    "accepted",
+                ),
+            ),
+            "customer-feedback": (
+                fields(
+                    {"rating": lambda f: str(f["rating"]), "answers": [{"question": "service", "rating": "5"}]},
                     "accepted",
                 ),
             ),
@@ -411,6 +441,21 @@ FAULTS: dict[str, Fault] = {
                 fields({"status": "running", "error_code": "OV-112"}, "rejected", "error_only_when_down"),
                 fields({"status": "fault", "error_code": "12"}, "rejected", "error_code_malformed"),
             ),
+            "customer-feedback": (
+                fields({"rating": 0}, "rejected", "rating_out_of_range"),
+                fields({"channel": "phone"}, "rejected", "channel_not_allowed"),
+                fields({"language": "FR"}, "rejected", "language_malformed"),
+                fields({"visit": {"visited_on": "0026-01-05"}}, "rejected", "visit_visited_on_out_of_range"),
+                fields({"answers": [{"question": "taste", "rating": 6}]}, "rejected", "answers_rating_out_of_range"),
+                fields(
+                    {"answers": [{"question": "parking", "rating": 6}]},
+                    *("rejected", "answers_question_not_allowed", "answers_rating_out_of_range"),
+                ),
+                fields(
+                    {"answers": [{"question": "taste", "rating": 4}] * 21, "tags": ["fresh", "Very Fresh!"]},
+                    *("rejected", "answers_count_out_of_range", "tags_malformed"),
+                ),
+            ),
         },
     ),
     "impossible-amounts": Fault(
@@ -430,6 +475,13 @@ FAULTS: dict[str, Fault] = {
                 _not_json("temperature_c", "NaN"),
                 _invalid("power_kw", "Infinity"),
                 _invalid("vibration_mm_s", JsonText("1.234")),
+            ),
+            "customer-feedback": (
+                _not_json("rating", "NaN"),
+                fields(
+                    {"answers": [{"question": "price", "rating": JsonText("4.5")}]},
+                    *("rejected", "answers_rating_invalid"),
+                ),
             ),
         },
     ),
@@ -456,6 +508,10 @@ FAULTS: dict[str, Fault] = {
                 fields({"store_id": "S999"}, "accepted"),
             ),
             "promotions": (fields({"product_id": "P999", "category": ABSENT}, "accepted"),),
+            "customer-feedback": (
+                fields({"product_id": "P999"}, "accepted"),
+                fields({"store_id": "S999"}, "accepted", key="S999"),
+            ),
         },
     ),
 }

@@ -154,7 +154,8 @@ def generate(topics: Sequence[str] | None, events: int, seed: int = 1, faults: s
             planned = planned[: max(count - protected, 0)]
             left -= count + fault.extras(planned)
         plans[topic] = count, planned
-    run = Run(name, days, changes, _sales({topic: count for topic, (count, _) in plans.items()}))
+    sent = {topic: count for topic, (count, _) in plans.items()}
+    run = Run(name, days, changes, _sales(sent), tuple(sent.items()))
     streams = [_stream(contracts[topic], sources[topic], run, *plan) for topic, plan in plans.items()]
     return heapq.merge(*streams, key=lambda message: message.received)
 

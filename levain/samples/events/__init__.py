@@ -5,6 +5,7 @@ from __future__ import annotations
 from levain.samples import company
 from levain.samples.events.customers import FREQUENT, customer_changes
 from levain.samples.events.equipment import equipment_metrics
+from levain.samples.events.feedback import customer_feedback
 from levain.samples.events.inventory import inventory_updates
 from levain.samples.events.marketplace import ventes
 from levain.samples.events.products import product_changes
@@ -23,6 +24,7 @@ SOURCES: dict[str, Source] = {
     "ventes_stream": Source(ventes, 0.154),
     "inventory-updates": Source(inventory_updates, 0.152, most=lambda days: 4 * _SHELVES * days),
     "equipment-metrics": Source(equipment_metrics, 0.065, most=lambda days: _EQUIPMENT * 96 * days),
+    "customer-feedback": Source(customer_feedback, 0.042),
     "customer-changes": Source(
         customer_changes, 0.04, most=lambda days: company.CUSTOMERS + 12 * days, protected=FREQUENT
     ),

@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -41,12 +41,14 @@ class Run:
         days: length of the simulated period, from `company.START` on.
         changes: how many product changes follow the initial catalogue.
         sales: how many receipt lines there are, whether or not they are sent.
+        topics: the topics that are sent, each with how many events it has.
     """
 
     name: str
     days: int
     changes: int
     sales: int
+    topics: tuple[tuple[str, int], ...] = ()
 
     @cached_property
     def namespace(self) -> UUID:
@@ -57,8 +59,17 @@ class Run:
         """Eight hexadecimal digits, for ids that people read."""
         return self.namespace.hex[:8]
 
+    @property
+    def end(self) -> datetime:
+        """The first moment after the simulated period."""
+        return company.local_midnight(company.START + timedelta(days=self.days))
+
     def random(self, purpose: str) -> random.Random:
         return company.seeded(self.name, purpose)
+
+    def events_of(self, topic: str) -> int:
+        """How many events are sent into a topic; 0: it is not in the run."""
+        return dict(self.topics).get(topic, 0)
 
     @cached_property
     def product_changes(self) -> list[company.ProductChange]:
