@@ -1,0 +1,38 @@
+"""Sample events as tests look at them: messages of a run, their bodies, times."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from ingest.contracts import load_contracts
+from ingest.jsontext import utc
+from levain.samples import Message, generate
+from levain.samples.company import PARIS
+
+CONTRACTS = load_contracts()
+
+
+def sample(events: int = 3000, seed: int = 1, faults: str = "none", topics: list[str] | None = None) -> list[Message]:
+    return list(generate(topics, events, seed, faults))
+
+
+def body(message: Message) -> dict[str, Any]:
+    assert message.value is not None
+    content = json.loads(message.value, parse_float=Decimal)
+    assert isinstance(content, dict)
+    return content
+
+
+def rows(messages: list[Message], topic: str) -> list[dict[str, Any]]:
+    return [body(message) for message in messages if message.topic == topic]
+
+
+def moment(text: str) -> datetime:
+    return utc(datetime.fromisoformat(text))
+
+
+def local(text: str) -> datetime:
+    return moment(text).astimezone(PARIS)
