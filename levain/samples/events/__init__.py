@@ -10,10 +10,12 @@ from levain.samples.events.inventory import inventory_updates
 from levain.samples.events.marketplace import ventes
 from levain.samples.events.products import product_changes
 from levain.samples.events.promotions import notices, promotions
+from levain.samples.events.purchases import purchases
 from levain.samples.events.registers import equipment_extracts, store_extracts
 from levain.samples.events.run import SHORTEST_DAYS, Source
 from levain.samples.events.sales import sales
 from levain.samples.events.weather import weather
+from levain.samples.events.webshop import web_events
 
 _STORES, _PRODUCTS = len(company.stores(company.START)), len(company.PRODUCTS)
 _EQUIPMENT = len(company.equipment(company.START))
@@ -24,7 +26,9 @@ SOURCES: dict[str, Source] = {
     "ventes_stream": Source(ventes, 0.154),
     "inventory-updates": Source(inventory_updates, 0.152, most=lambda days: 4 * _SHELVES * days),
     "equipment-metrics": Source(equipment_metrics, 0.065, most=lambda days: _EQUIPMENT * 96 * days),
+    "web-events": Source(web_events, 0.115),
     "customer-feedback": Source(customer_feedback, 0.042),
+    "purchases": Source(purchases, 0.028),
     "customer-changes": Source(
         customer_changes, 0.04, most=lambda days: company.CUSTOMERS + 12 * days, protected=FREQUENT
     ),

@@ -69,7 +69,7 @@ def _receipts(
     assert hours is not None, "a closed shop has no demand"
     starts, busy = company.half_hours(hours)
     closing = hours[1]
-    prices = _prices(run, day)
+    prices = price_list(run, day)
     tastes = [_tastes(day, part) for part in range(3)]
     # One offset holds for the day: clocks change at night, when even the online shop sells next to nothing.
     zone = timezone(datetime.combine(day, time(12), company.PARIS).utcoffset() or timedelta())
@@ -156,7 +156,8 @@ def _customer(rng: random.Random, store: company.Store) -> str:
 
 
 @lru_cache(maxsize=64)
-def _prices(run: Run, day: date) -> dict[str, Decimal]:
+def price_list(run: Run, day: date) -> dict[str, Decimal]:
+    """Product id -> what it costs on a day."""
     return {product_id: [price for since, price in rows if since <= day][-1] for product_id, rows in run.prices.items()}
 
 

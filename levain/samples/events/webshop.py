@@ -1,0 +1,330 @@
+"""The online shop: what is ordered there, and the sessions on its web site, some of which end in an order.
+
+`sessions` is what `web_events` sends and where `purchases` finds the orders of the same run.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from bisect import bisect
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any
+from uuid import uuid5
+
+from levain.samples import company
+from levain.samples.events import shoppers
+from levain.samples.events.fraud import fraudulent
+from levain.samples.events.run import Event, Run
+from levain.samples.events.sales import price_list
+from levain.samples.events.shoppers import Shopper
+
+GAP = timedelta(minutes=30)
+"""Without a step for so long, a session has ended."""
+MEMBERS_PAY = Decimal("0.95")
+
+_CENT = Decimal("0.01")
+_WEEKDAYS = (1.0, 0.95, 1.0, 1.15, 1.2, 0.85, 1.1)
+_HOURS = (1, 0.5, 0.2, 0.1, 0.1, 0.3, 1, 2.5, 4, 4.5, 4.5, 5, 6.5, 6, 4.5, 4, 4, 4.5, 5.5, 7, 8.5, 8.5, 6, 3)
+_QUANTITIES = ((1, 2, 3, 4, 6), (52, 26, 10, 8, 4))
+_PAGES = {"bread": "/pains", "viennoiserie": "/viennoiseries", "pastry": "/patisseries", "savoury": "/traiteur"}
+"""Category -> its page; drinks are not sent to anyone."""
+_REFERRERS = (
+    *("", "https://www.google.com/", "https://www.bing.com/"),
+    *("https://www.instagram.com/", "https://lettre.levain.example/"),
+)
+_REFERRED = (37, 38, 5, 12, 8)
+
+
+def demand(day: date) -> float:
+    """Trade of the online shop on a day: most in December, least in August, more before the weekend."""
+    season = 1 + 0.15 * math.cos(2 * math.pi * (day.timetuple().tm_yday - 10) / 365)
+    if day.month == 12:
+        season += 0.5
+    if day.month == 8:
+        season -= 0.3
+    return season * _WEEKDAYS[day.weekday()] * company.seeded("webshop", day).uniform(0.85, 1.15)
+
+
+def moments(run: Run, rng: random.Random) -> Iterator[datetime]:
+    """Times at which somebody comes to the shop, without end, as often as the demand is; in no order."""
+    days = [company.START + timedelta(days=offset) for offset in range(run.days)]
+    demands = list(accumulate(demand(day) for day in days))
+    hours = list(accumulate(_HOURS))
+    while True:
+        midnight = company.local_midnight(rng.choices(days, cum_weights=demands)[0])
+        hour = rng.choices(range(24), cum_weights=hours)[0]
+        yield midnight + timedelta(hours=hour, milliseconds=rng.randrange(3_600_000))
+
+
+def prices(run: Run, day: date) -> dict[str, Decimal]:
+    """What can be ordered on a day, and its price for those who are no members."""
+    listed = price_list(run, day)
+    return {product.product_id: listed[product.product_id] for product in _tastes(day)[0]}
+
+
+@lru_cache(maxsize=64)
+def _tastes(day: date) -> tuple[list[company.Product], list[float]]:
+    """What is asked for online, more evenly than in the shops."""
+    weights = {
+        product: math.fsum(company.appetite(product, day, part) for part in range(3)) ** 0.6
+        for product in company.PRODUCTS
+        if product.category in _PAGES
+    }
+    sold = {product: weight for product, weight in weights.items() if weight}
+    return list(sold), list(accumulate(sold.values()))
+
+
+def choose(rng: random.Random, day: date) -> company.Product:
+    """A product that somebody looks at."""
+    products, weights = _tastes(day)
+    return rng.choices(products, cum_weights=weights)[0]
+
+
+def units(rng: random.Random, product: company.Product, buyer: Shopper | None) -> int:
+    """How many of it somebody orders; firms order for many."""
+    quantity = 1 if product.price >= 20 else rng.choices(*_QUANTITIES)[0]
+    return quantity * (buyer.appetite if buyer else 1)
+
+
+def price(run: Run, product_id: str, at: datetime, buyer: Shopper | None) -> Decimal:
+    """What a unit costs a visitor, whose customer is known or not."""
+    listed = price_list(run, at.astimezone(company.PARIS).date())[product_id]
+    if buyer is None or not shoppers.is_member(run, buyer.number, at):
+        return listed
+    return (listed * MEMBERS_PAY).quantize(_CENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a customer has ordered and paid.
+
+    Attributes:
+        cart: product id -> units.
+        device: its id.
+    """
+
+    at: datetime
+    buyer: Shopper
+    device: str
+    cart: dict[str, int]
+
+
+@dataclass(slots=True)
+class Step:
+    """A step of a session; `cart`, of a checkout or a purchase: product id -> units."""
+
+    at: datetime
+    event_type: str
+    page: str
+    product_id: str | None = None
+    quantity: int | None = None
+    cart: dict[str, int] | None = None
+
+
+@dataclass(slots=True)
+class Session:
+    """A visit to the web site.
+
+    Attributes:
+        buyer: the customer who is logged in from the step `logged_in` on; None: nobody logs in.
+    """
+
+    number: int
+    device: str
+    referrer: str
+    buyer: Shopper | None
+    logged_in: int = 0
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def order(self) -> Order | None:
+        last = self.steps[-1]
+        if last.event_type != "purchase" or self.buyer is None:
+            return None
+        return Order(last.at, self.buyer, self.device, last.cart or {})
+
+
+@lru_cache(maxsize=1)
+def sessions(run: Run) -> tuple[Session, ...]:
+    """The sessions of the run's `web-events`, in no order; their steps are as many as its events.
+
+    Where the run has `purchases`, no more is ordered in them than there are purchases.
+    """
+    left, rng, visitors = run.events_of("web-events"), run.random("web sessions"), _Visitors(run)
+    orders = run.events_of("purchases")
+    room = orders - fraudulent(orders) if orders else _ENDLESS
+    found: list[Session] = []
+    for visit in moments(run, run.random("web visits")):
+        at: datetime | None = visit
+        buyer = shoppers.drawn(rng, visit.astimezone(company.PARIS).date()) if rng.random() < 0.3 else None
+        device = visitors.device(rng, visit, buyer)
+        while at and left:
+            session = _session(run, rng, len(found), at, device, buyer, room)
+            session.steps = session.steps[:left]
+            visitors.settle(session)
+            found.append(session)
+            left -= len(session.steps)
+            room -= len(session.order.cart) if session.order else 0
+            # Some come back after a break that was too long for the session.
+            again = len(session.steps) > 1 and not session.order and rng.random() < 0.1
+            at = session.steps[-1].at + GAP + timedelta(seconds=rng.randint(60, 5400)) if again else None
+        if not left:
+            break
+    return tuple(found)
+
+
+_ENDLESS = 10**9
+
+
+class _Visitors:
+    """Whose devices have been there, and when."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.strangers: list[str] = []
+        self.times: dict[str, list[tuple[datetime, datetime]]] = defaultdict(list)
+
+    def device(self, rng: random.Random, at: datetime, buyer: Shopper | None) -> str:
+        """The device of a visit: a customer's, or a stranger's, who may have been there before."""
+        if buyer:
+            return buyer.device_on(rng, at.astimezone(company.PARIS).date())
+        return rng.choice(self.strangers) if self.strangers and rng.random() < 0.3 else self._stranger()
+
+    def _stranger(self) -> str:
+        self.strangers.append(shoppers.device_id(self.run.name, "visitor", len(self.strangers)))
+        return self.strangers[-1]
+
+    def settle(self, session: Session) -> None:
+        """Give the session another device where its own has another session that this one would be part of."""
+        span = session.steps[0].at, session.steps[-1].at
+        times = self.times[session.device]
+        place = bisect(times, span)
+        before, after = times[max(place - 1, 0) : place], times[place : place + 1]
+        if any(since - GAP < span[1] and span[0] < until + GAP for since, until in before + after):
+            session.device = self._stranger()
+            times, place = self.times[session.device], 0
+        times.insert(place, span)
+
+
+def _session(
+    run: Run, rng: random.Random, number: int, at: datetime, device: str, buyer: Shopper | None, room: int
+) -> Session:
+    """A visit from its first step on: many leave at each stage of the way to an order.
+
+    room: for how many products there may be an order.
+    """
+    session = Session(number, device, rng.choices(_REFERRERS, _REFERRED)[0], buyer)
+    day, walk = at.astimezone(company.PARIS).date(), _Walk(rng, session.steps, at)
+    keen = buyer is not None
+    landing = rng.random()
+    if landing < 0.5:
+        walk.to("page_view", "/")
+    elif landing < 0.7:
+        walk.to("page_view", rng.choice(list(_PAGES.values())))
+    else:
+        walk.view(choose(rng, day))
+    remembered = keen and rng.random() < 0.55
+    if rng.random() < (0.25 if keen else 0.46):
+        session.buyer = buyer if remembered else None
+        return session
+    cart: dict[str, int] = {}
+    for _ in range(min(1 + int(rng.expovariate(0.45)), 12)):
+        product = choose(rng, day)
+        if rng.random() < 0.35:
+            walk.to("page_view", _PAGES[product.category])
+        walk.view(product)
+        if product.product_id not in cart and rng.random() < (0.15 if keen else 0.08):
+            cart[product.product_id] = units(rng, product, buyer)
+            walk.to("add_to_cart", walk.page, product.product_id, cart[product.product_id])
+            if rng.random() < 0.15:
+                walk.to("remove_from_cart", "/panier", *cart.popitem())
+    if not cart or rng.random() > (0.55 if keen else 0.4):
+        session.buyer = buyer if remembered else None
+        return session
+    walk.to("page_view", "/panier")
+    if not remembered:
+        walk.to("page_view", "/connexion")
+    # Who is not remembered logs in to order; some turn out to be customers with another device.
+    session.buyer = buyer or shoppers.drawn(rng, day)
+    session.logged_in = 0 if remembered else len(session.steps)
+    if session.buyer is None or rng.random() < 0.15:
+        session.buyer = buyer if remembered else None
+        return session
+    walk.to("checkout", "/commande", cart=dict(cart))
+    if len(cart) <= room and rng.random() < (0.64 if keen else 0.5):
+        walk.to("purchase", "/merci", cart=dict(cart))
+    return session
+
+
+_LONGEST_PAUSE = timedelta(minutes=20)
+
+
+class _Walk:
+    """Steps one after the other, with pauses in which the visitor reads."""
+
+    def __init__(self, rng: random.Random, steps: list[Step], at: datetime) -> None:
+        self.rng, self.steps, self.at, self.page = rng, steps, at, ""
+
+    def view(self, product: company.Product) -> None:
+        self.to("product_view", f"/produits/{product.product_id}", product.product_id)
+
+    def to(
+        self,
+        event_type: str,
+        page: str,
+        product_id: str | None = None,
+        quantity: int | None = None,
+        cart: dict[str, int] | None = None,
+    ) -> None:
+        self.steps.append(Step(self.at, event_type, page, product_id, quantity, cart))
+        self.page = page
+        pause = timedelta(milliseconds=int(4000 + self.rng.expovariate(1 / 45_000)))
+        self.at += min(pause, _LONGEST_PAUSE)
+
+
+def web_events(run: Run, count: int) -> Iterator[Event]:
+    """The steps of all sessions, in the order they are taken."""
+    rng, found = run.random("web-events"), sessions(run)
+    steps = [(step.at, session.number, place) for session in found for place, step in enumerate(session.steps)]
+    assert len(steps) == count, "the run says how many web events it has"
+    for at, number, place in sorted(steps):
+        yield Event(_fields(run, found[number], place), at + timedelta(milliseconds=rng.randint(80, 2500)))
+
+
+def _fields(run: Run, session: Session, place: int) -> dict[str, Any]:
+    step, device = session.steps[place], shoppers.device(session.device)
+    buyer = session.buyer if place >= session.logged_in else None
+    fields: dict[str, Any] = {
+        "event_id": uuid5(run.namespace, f"web-events/{session.number}/{place}"),
+        "event_time": step.at,
+        "session_id": uuid5(run.namespace, f"web session/{session.number}").hex,
+        "visitor_id": session.device,
+        "customer_id": buyer.customer_id if buyer else None,
+        "event_type": step.event_type,
+        "page": step.page,
+    }
+    if step.product_id:
+        fields["product_id"] = step.product_id
+    if step.quantity:
+        fields["quantity"] = step.quantity
+    fields["device"] = {
+        "type": device.type,
+        "os": device.os,
+        "browser": device.browser,
+        "viewport_width": device.viewport_width,
+    }
+    if step.cart is not None:
+        fields["cart"] = [
+            {"product_id": product_id, "quantity": quantity, "unit_price": price(run, product_id, step.at, buyer)}
+            for product_id, quantity in step.cart.items()
+        ]
+    if place == 0 and session.referrer:
+        fields["referrer"] = session.referrer
+    return fields
