@@ -195,6 +195,11 @@ _CONFLICTS: dict[str, Mapping[str, Any]] = {
     "inventory-updates": {"quantity": lambda fields: fields["quantity"] + (-1 if fields["quantity"] < 0 else 1)},
     "equipment-metrics": {"cycles": lambda fields: fields["cycles"] + 1},
     "customer-feedback": {"rating": lambda fields: fields["rating"] % 5 + 1},
+    "purchases": {
+        "quantity": lambda fields: fields["quantity"] + 1,
+        "total_amount": lambda fields: (fields["quantity"] + 1) * fields["unit_price"],
+    },
+    "web-events": {"page": lambda fields: f"{fields['page']}?retry=1"},
 }
 _FORTY_DIGITS = JsonText("1234567890123456789012345678901234567890.12")
 _NONE = {"discount_amount": Decimal("0.00"), "promotion_id": ABSENT}
@@ -295,6 +300,23 @@ FAULTS: dict[str, Fault] = {
                     *("rejected", "answers_rating_missing"),
                 ),
             ),
+            "purchases": (
+                missing("product_id"),
+                missing("is_member", "total_amount"),
+                missing("ip_country", null=True),
+                missing("device"),
+                fields({"attributes": [{"value": "thin"}]}, "rejected", "attributes_name_missing"),
+            ),
+            "web-events": (
+                missing("session_id"),
+                missing("device"),
+                missing("event_type", null=True),
+                fields({"device": {"os": "iOS", "browser": "Safari"}}, "rejected", "device_type_missing"),
+                fields(
+                    {"cart": [{"product_id": "P001", "quantity": 2}, {"quantity": 1, "unit_price": Decimal("3.20")}]},
+                    *("rejected", "cart_product_id_missing", "cart_unit_price_missing"),
+                ),
+            ),
             "*": (missing_first,),
         },
     ),
@@ -348,6 +370,30 @@ FAULTS: dict[str, Fault] = {
                     *("rejected", "answers_rating_invalid"),
                 ),
             ),
+            "purchases": (
+                _invalid("quantity", "une douzaine"),
+                _invalid("unit_price", {"amount": "3.20", "currency": "EUR"}),
+                _invalid("is_member", "oui"),
+                _invalid("device", 17),
+                _invalid("attributes", {"slicing": "thin"}),
+                _invalid("attributes", ["thin"]),
+                fields({"attributes": [{"name": "slicing", "value": 8}]}, "rejected", "attributes_value_invalid"),
+            ),
+            "web-events": (
+                _invalid("device", "mobile"),
+                _invalid("device", ["mobile", "iOS"]),
+                _invalid("cart", {"P001": 2}),
+                _invalid("page", 404),
+                _invalid("event_time", "1767600000"),
+                fields(
+                    {"device": {"type": "mobile", "viewport_width": "narrow"}},
+                    *("rejected", "device_viewport_width_invalid"),
+                ),
+                fields(
+                    {"cart": [{"product_id": 1, "quantity": "two", "unit_price": Decimal("3.20")}]},
+                    *("rejected", "cart_product_id_invalid", "cart_quantity_invalid"),
+                ),
+            ),
         },
     ),
     "numbers-as-text": Fault(
@@ -371,6 +417,16 @@ FAULTS: dict[str, Fault] = {
                     {"rating": lambda f: str(f["rating"]), "answers": [{"question": "service", "rating": "5"}]},
                     "accepted",
                 ),
+            ),
+            "purchases": (
+                fields(
+                    {"quantity": lambda f: str(f["quantity"]), "total_amount": lambda f: str(f["total_amount"])},
+                    "accepted",
+                ),
+            ),
+            "web-events": (
+                fields({"device": {"type": "tablet", "viewport_width": "820"}}, "accepted"),
+                fields({"cart": [{"product_id": "P001", "quantity": "2", "unit_price": "1.30"}]}, "accepted"),
             ),
         },
     ),
@@ -456,6 +512,47 @@ FAULTS: dict[str, Fault] = {
                     *("rejected", "answers_count_out_of_range", "tags_malformed"),
                 ),
             ),
+            "purchases": (
+                fields(
+                    {"total_amount": lambda f: f["total_amount"] + Decimal("0.01")},
+                    *("rejected", "total_is_quantity_times_price"),
+                ),
+                # A rule over a number that is beyond its limits does not fail as well.
+                fields({"quantity": 0}, "rejected", "quantity_out_of_range"),
+                fields({"unit_price": Decimal("-3.20")}, "rejected", "unit_price_out_of_range"),
+                fields({"payment_method": "CARD"}, "rejected", "payment_method_not_allowed"),
+                fields(
+                    {"card_country": "France", "ship_country": "fr"},
+                    *("rejected", "card_country_malformed", "ship_country_malformed"),
+                ),
+                fields(
+                    {"attributes": [{"name": "engraving", "value": "Léa"}]}, "rejected", "attributes_name_not_allowed"
+                ),
+                fields(
+                    {"attributes": [{"name": "slicing", "value": "thin"}] * 21},
+                    *("rejected", "attributes_count_out_of_range"),
+                ),
+            ),
+            "web-events": (
+                fields({"event_type": "purchased"}, "rejected", "event_type_not_allowed"),
+                fields(
+                    {"event_type": "product_view", "product_id": ABSENT, "quantity": ABSENT},
+                    *("rejected", "product_is_named"),
+                ),
+                fields(
+                    {"event_type": "page_view", "product_id": None, "quantity": 2}, "rejected", "quantity_has_product"
+                ),
+                fields({"product_id": "P001", "quantity": 0}, "rejected", "quantity_out_of_range"),
+                fields({"device": {"type": "fridge"}}, "rejected", "device_type_not_allowed"),
+                fields(
+                    {"device": {"type": "desktop", "viewport_width": 0}},
+                    *("rejected", "device_viewport_width_out_of_range"),
+                ),
+                fields(
+                    {"cart": [{"product_id": "P001", "quantity": 0, "unit_price": Decimal("-1.30")}]},
+                    *("rejected", "cart_quantity_out_of_range", "cart_unit_price_out_of_range"),
+                ),
+            ),
         },
     ),
     "impossible-amounts": Fault(
@@ -481,6 +578,21 @@ FAULTS: dict[str, Fault] = {
                 fields(
                     {"answers": [{"question": "price", "rating": JsonText("4.5")}]},
                     *("rejected", "answers_rating_invalid"),
+                ),
+            ),
+            "purchases": (
+                _not_json("total_amount", "NaN"),
+                _invalid("total_amount", _FORTY_DIGITS),
+                _invalid("unit_price", JsonText("3.205")),
+            ),
+            "web-events": (
+                fields(
+                    {"cart": [{"product_id": "P001", "quantity": 1, "unit_price": JsonText("NaN")}]},
+                    *("rejected", "message_malformed"),
+                ),
+                fields(
+                    {"cart": [{"product_id": "P001", "quantity": 1, "unit_price": JsonText("1.305")}]},
+                    *("rejected", "cart_unit_price_invalid"),
                 ),
             ),
         },
@@ -512,6 +624,11 @@ FAULTS: dict[str, Fault] = {
                 fields({"product_id": "P999"}, "accepted"),
                 fields({"store_id": "S999"}, "accepted", key="S999"),
             ),
+            "purchases": (
+                fields({"product_id": "P999"}, "accepted"),
+                fields({"customer_id": "C99999"}, "accepted", key="C99999"),
+            ),
+            "web-events": (fields({"event_type": "product_view", "product_id": "P999"}, "accepted"),),
         },
     ),
 }
