@@ -16,7 +16,7 @@ def contracts_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def plain() -> list[Message]:
-    return sample(20_000)
+    return sample(22_000)
 
 
 @pytest.fixture(scope="session")

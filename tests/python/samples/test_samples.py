@@ -35,7 +35,7 @@ TOPICS = (
     *("sales-events", "ventes_stream", "product-changes"),
     *("store-extracts", "equipment-extracts", "weather-data"),
     *("customer-changes", "promotions", "inventory-updates", "equipment-metrics"),
-    "customer-feedback",
+    *("customer-feedback", "web-events", "purchases"),
 )
 
 
@@ -93,6 +93,8 @@ def test_sales_are_the_bulk_and_every_product_and_store_is_covered() -> None:
         assert 0.1 < share["ventes_stream"] / events < 0.14
         assert 0.1 < share["inventory-updates"] / events < 0.14
         assert 0.025 < share["customer-feedback"] / events < 0.035
+        assert 0.07 < share["web-events"] / events < 0.09
+        assert 0.015 < share["purchases"] / events < 0.025
         assert {row["product_id"] for row in rows(messages, "product-changes")} == {p.product_id for p in PRODUCTS}
         assert {row["store_id"] for row in rows(messages, "store-extracts")} == {s.store_id for s in stores(START)}
         announced = {row["promotion_id"] for row in rows(messages, "promotions")}
@@ -850,7 +852,7 @@ def test_a_contract_alone_gives_faults_too(oven_readings: Contract) -> None:
 def test_a_new_topic_joins_the_others(oven_readings: Contract) -> None:
     share = Counter(message.topic for message in sample(1000))
     assert set(share) == {*TOPICS, oven_readings.topic}
-    assert share["sales-events"] > 450
+    assert share["sales-events"] > 420
 
 
 def test_rules_that_no_draw_keeps_ask_for_a_generator(oven_readings: Contract, monkeypatch: pytest.MonkeyPatch) -> None:
