@@ -7,8 +7,10 @@
     ref('int_inventory_updates__verdicts'),
     ref('int_product_changes__verdicts'),
     ref('int_promotions__verdicts'),
+    ref('int_purchases__verdicts'),
     ref('int_sales_events__verdicts'),
     ref('int_store_extracts__verdicts'),
     ref('int_ventes_stream__verdicts'),
     ref('int_weather_data__verdicts'),
+    ref('int_web_events__verdicts'),
 ]) }}
