@@ -7,8 +7,11 @@
 {{ scd2_dimension(
     changes=ref('customer_changes'),
     superseded_changes=ref('customer_changes_superseded'),
-    facts=[ref('sales_events'), ref('customer_feedback')],
-    superseded_facts=[ref('sales_events_superseded'), ref('customer_feedback_superseded')],
+    facts=[ref('sales_events'), ref('customer_feedback'), ref('purchases'), ref('web_events')],
+    superseded_facts=[
+        ref('sales_events_superseded'), ref('customer_feedback_superseded'), ref('purchases_superseded'),
+        ref('web_events_superseded'),
+    ],
     member='customer_id',
     valid_from='valid_from',
     attributes={

@@ -1,0 +1,9 @@
+select
+    event_id,
+    event_time,
+    event_date,
+    customer_id,
+    product_id,
+    _build
+from {{ ref('int_purchases__verdicts') }}
+where verdict = 'conflict'
