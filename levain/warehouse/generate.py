@@ -139,6 +139,8 @@ def _contract_macro(contract: Contract) -> str:
 def _literal(value: dict[str, object]) -> str:
     """JSON, which is a Jinja literal too; too long for one line, it goes on below, broken after commas."""
     text = json.dumps(value, ensure_ascii=False)
+    # Two closing braces would end a Jinja expression to whoever does not count them.
+    text = re.sub(r'("(?:[^"\\]|\\.)*")|\}(?=\}.)', lambda found: found[1] or "} ", text)
     if len(text) + 8 <= LINE_WIDTH:
         return text
     lines = [""]

@@ -1,7 +1,7 @@
 {# Lists, item by item. #}
 
 {% macro list_has(list, item, condition) %}
-    {#- Whether some item meets a condition. item: its name in the condition. Returns a boolean, null for a null list. -#}
+    {#- Whether some item meets a condition. item: its name there. Returns a boolean, null for a null list. -#}
     {{ return(adapter.dispatch('list_has', 'levain')(list, item, condition)) }}
 {% endmacro %}
 

@@ -17,16 +17,17 @@
             {%- set text = json_member('item', name) -%}
             {%- do faults.append(text ~ ' is null') if member.required -%}
             {%- do faults.append('(' ~ text ~ ' is not null and ' ~ cast_marked(text, member.type) ~ ' is null)') -%}
-            {%- do parts.append("'" ~ (',' if not loop.first) ~ '"' ~ name ~ '":\', ' ~ json_text(text, member.type)) -%}
+            {%- do parts.append("'" ~ (',' if not loop.first) ~ '"' ~ name ~ '":\'') -%}
+            {%- do parts.append(json_text(text, member.type)) -%}
         {%- endfor -%}
-        {%- set item = "concat('{', " ~ parts | join(', ') ~ ", '}')" -%}
+        {%- set item = join_texts(["'{'"] + parts + ["'}'"], '') -%}
     {%- else -%}
         {%- do faults.append(cast_marked('item', items.type) ~ ' is null') -%}
         {%- set item = json_text('item', items.type) -%}
     {%- endif -%}
     {{ return(
-        'case when not ' ~ list_has(list, 'item', faults | join(' or ')) ~ " then concat('[', "
-        ~ join_list(map_list(list, 'item', item), ',') ~ ", ']') end"
+        'case when not ' ~ list_has(list, 'item', faults | join(' or ')) ~ ' then '
+        ~ join_texts(["'['", join_list(map_list(list, 'item', item), ','), "']'"], '') ~ ' end'
     ) }}
 {% endmacro %}
 
@@ -34,8 +35,8 @@
     {#- A marked text that is of a type, as JSON: numbers as the type has them, strings quoted. Never null. -#}
     {%- set plain = unmarked(text) -%}
     {%- if type == 'string' -%}{%- set json = to_json_string('substr(' ~ text ~ ', 2)') -%}
-    {%- elif type == 'uuid' -%}{%- set json = "concat('\"', lower(" ~ plain ~ "), '\"')" -%}
-    {%- elif type in ('timestamp', 'date') -%}{%- set json = "concat('\"', " ~ plain ~ ", '\"')" -%}
+    {%- elif type == 'uuid' -%}{%- set json = join_texts(["'\"'", to_uuid(plain), "'\"'"], '') -%}
+    {%- elif type in ('timestamp', 'date') -%}{%- set json = join_texts(["'\"'", plain, "'\"'"], '') -%}
     {%- elif type == 'boolean' -%}{%- set json = plain -%}
     {%- else -%}{%- set json = 'cast(' ~ cast_text(plain, type) ~ ' as ' ~ dbt.type_string() ~ ')' -%}
     {%- endif -%}

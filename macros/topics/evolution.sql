@@ -222,7 +222,8 @@
             ~ (' and required, which no event from before can be' if breaking else '')}) %}
     {% endfor %}
     {% if is_reordered(old, new) %}
-        {% do changes.append({'breaking': false, 'what': 'the fields ' ~ ('of ' ~ of[:-1] ~ ' ' if of) ~ 'are in another order'}) %}
+        {% do changes.append({'breaking': false, 'what': 'the fields ' ~ ('of ' ~ of[:-1] ~ ' ' if of)
+            ~ 'are in another order'}) %}
     {% endif %}
     {{ return(changes) }}
 {% endmacro %}

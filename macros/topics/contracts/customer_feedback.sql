@@ -21,9 +21,9 @@ change the contract, not this file. #}
         "answers": {"type": "array", "required": true, "weight": 10, "max_items": 20, "item": {"type": "object",
             "members": {"question": {"type": "string", "values": ["taste", "freshness", "choice", "service", "price"],
             "required": true}, "rating": {"type": "integer", "minimum": 1, "maximum": 5, "required": true},
-            "comment": {"type": "string", "required": false}}}},
+            "comment": {"type": "string", "required": false} } } },
         "tags": {"type": "array", "required": false, "weight": 5, "max_items": 10, "item": {"type": "string",
-            "pattern": "^[a-z_]{1,30}$"}},
+            "pattern": "^[a-z_]{1,30}$"} },
     },
     "rules": {
     },

@@ -21,7 +21,7 @@
         "device": {"type": "string", "required": true, "weight": 10},
         "attributes": {"type": "array", "required": false, "weight": 5, "max_items": 20, "item": {"type": "object",
             "members": {"name": {"type": "string", "values": ["slicing", "inscription", "gift_wrap", "greeting"],
-            "required": true}, "value": {"type": "string", "required": true}}}},
+            "required": true}, "value": {"type": "string", "required": true} } } },
     },
     "rules": {
         "total_is_quantity_times_price": {"condition": "total_amount = quantity * unit_price", "weight": 10,

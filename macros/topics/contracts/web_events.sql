@@ -24,7 +24,7 @@
         "cart": {"type": "array", "required": false, "weight": 1, "max_items": 200, "item": {"type": "object",
             "members": {"product_id": {"type": "string", "required": true}, "quantity": {"type": "integer",
             "minimum": 1, "maximum": 100000, "required": true}, "unit_price": {"type": "decimal(12,2)", "minimum": 0,
-            "maximum": 1000000, "required": true}}}},
+            "maximum": 1000000, "required": true} } } },
         "referrer": {"type": "string", "required": false, "weight": 1},
     },
     "rules": {
