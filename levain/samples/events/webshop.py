@@ -28,8 +28,10 @@ from levain.samples.events.shoppers import Shopper
 GAP = timedelta(minutes=30)
 """Without a step for so long, a session has ended."""
 MEMBERS_PAY = Decimal("0.95")
+"""Of the price that the catalogue says."""
 
 _CENT = Decimal("0.01")
+_LONGEST_PAUSE = timedelta(minutes=20)
 _WEEKDAYS = (1.0, 0.95, 1.0, 1.15, 1.2, 0.85, 1.1)
 _HOURS = (1, 0.5, 0.2, 0.1, 0.1, 0.3, 1, 2.5, 4, 4.5, 4.5, 5, 6.5, 6, 4.5, 4, 4, 4.5, 5.5, 7, 8.5, 8.5, 6, 3)
 _QUANTITIES = ((1, 2, 3, 4, 6), (52, 26, 10, 8, 4))
@@ -133,6 +135,8 @@ class Session:
     """A visit to the web site.
 
     Attributes:
+        device: its id.
+        referrer: where the visitor came from; empty: from nowhere.
         buyer: the customer who is logged in from the step `logged_in` on; None: nobody logs in.
     """
 
@@ -220,9 +224,10 @@ def _session(
 
     room: for how many products there may be an order.
     """
-    session = Session(number, device, rng.choices(_REFERRERS, _REFERRED)[0], buyer)
-    day, walk = at.astimezone(company.PARIS).date(), _Walk(rng, session.steps, at)
     keen = buyer is not None
+    remembered = keen and rng.random() < 0.55
+    session = Session(number, device, rng.choices(_REFERRERS, _REFERRED)[0], buyer if remembered else None)
+    day, walk = at.astimezone(company.PARIS).date(), _Walk(rng, session.steps, at)
     landing = rng.random()
     if landing < 0.5:
         walk.to("page_view", "/")
@@ -230,9 +235,7 @@ def _session(
         walk.to("page_view", rng.choice(list(_PAGES.values())))
     else:
         walk.view(choose(rng, day))
-    remembered = keen and rng.random() < 0.55
     if rng.random() < (0.25 if keen else 0.46):
-        session.buyer = buyer if remembered else None
         return session
     cart: dict[str, int] = {}
     for _ in range(min(1 + int(rng.expovariate(0.45)), 12)):
@@ -246,24 +249,18 @@ def _session(
             if rng.random() < 0.15:
                 walk.to("remove_from_cart", "/panier", *cart.popitem())
     if not cart or rng.random() > (0.55 if keen else 0.4):
-        session.buyer = buyer if remembered else None
         return session
     walk.to("page_view", "/panier")
     if not remembered:
+        # Who logs in now is a known customer, or turns out to be one with another device.
         walk.to("page_view", "/connexion")
-    # Who is not remembered logs in to order; some turn out to be customers with another device.
-    session.buyer = buyer or shoppers.drawn(rng, day)
-    session.logged_in = 0 if remembered else len(session.steps)
+        session.buyer, session.logged_in = buyer or shoppers.drawn(rng, day), len(session.steps)
     if session.buyer is None or rng.random() < 0.15:
-        session.buyer = buyer if remembered else None
         return session
     walk.to("checkout", "/commande", cart=dict(cart))
     if len(cart) <= room and rng.random() < (0.64 if keen else 0.5):
         walk.to("purchase", "/merci", cart=dict(cart))
     return session
-
-
-_LONGEST_PAUSE = timedelta(minutes=20)
 
 
 class _Walk:
