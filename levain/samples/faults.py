@@ -293,7 +293,7 @@ FAULTS: dict[str, Fault] = {
                 missing("store_id"),
                 missing("rating", "language", null=True),
                 missing("answers"),
-                # What a member lacks, its object or its array is told of.
+                # A missing member is named after its object or its array.
                 fields({"visit": {"receipt_id": "S001-260105-00000001"}}, "rejected", "visit_visited_on_missing"),
                 fields(
                     {"answers": [{"question": "taste", "rating": 4}, {"question": "price"}]},

@@ -3,8 +3,8 @@
 
   The rules' names, in the contract's order: <field>_missing and <field>_invalid of the schema, <field>_out_of_range,
   <field>_not_allowed and <field>_malformed of a field's limits, the contract's own rules, and `incomplete`. A field of
-  an object is named by its path, such as address_city; what an array's items have wrong is told of the array, or, where
-  they are objects, of <array>_<member>; <array>_count_out_of_range of how many there are.
+  an object has its path as name, such as address_city. A rule that an array's item breaks is named after the array, or
+  after <array>_<member> where items are objects; <array>_count_out_of_range is about how many there are.
 #}
 
 {% macro check_messages(staged, contract) %}
