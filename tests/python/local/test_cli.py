@@ -539,10 +539,11 @@ def test_a_home_that_was_moved_is_said(home: Path, tmp_path: Path) -> None:
         catalog.execute(
             "update iceberg_tables set metadata_location = replace(metadata_location, ?, ?)", (str(home), str(moved))
         )
+    first = min(contract.table for contract in load_contracts().values())
     for arguments in (["ledger"], ["show"], ["build"], ["doctor"]):
         ran = levain(moved, *arguments)
         assert ran.returncode == 1, arguments
-        assert "bronze.equipment_extracts cannot be read" in ran.stdout + ran.stderr, arguments
+        assert f"bronze.{first} cannot be read" in ran.stdout + ran.stderr, arguments
         assert "Traceback" not in ran.stderr, ran.stderr
 
 
