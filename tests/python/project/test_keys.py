@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 import yaml
 
+from ingest.contracts import load_contracts
 from ingest.settings import PROJECT_ROOT
 
+ONE_COPY = "one_accepted_copy_of_each_event_in_"
 #: Where two rows of these would also be two rows of another table, whose key is tested.
 KEYS_OF_ANOTHER = {
     "int_messages": "the verdicts of each topic",
-    "sales_events": "one_accepted_copy_of_each_event_in_sales_events",
-    "product_changes": "one_accepted_copy_of_each_event_in_product_changes",
-    "store_extracts": "one_accepted_copy_of_each_event_in_store_extracts",
-    "ventes_clean": "one_accepted_copy_of_each_event_in_ventes_stream",
+    **{contract.table: ONE_COPY + contract.table for contract in load_contracts().values()},
+    "ventes_clean": ONE_COPY + "ventes_stream",
+    "promotion_notices": ONE_COPY + "promotions",
+    "weather_observations": ONE_COPY + "weather_data",
     "marketplace_clients_history": "dim_marketplace_client, which has a row for each",
     "marketplace_produits_history": "dim_marketplace_product, which has a row for each",
     "mart_sales_performance": "int_sales__daily, joined with the one current version of each shop and product",
