@@ -124,9 +124,8 @@ where _build > {{ since }}
       result, affected: names of CTEs; scope: columns of `affected` and of this model, best the date first; key: the
       model's unique key.
 
-      Joins, since DuckDB's plan for `exists` and `not exists` in one condition takes seconds for every million rows of
-      the model. And with the bounds of a date, which no planner can miss: it may take `affected` for larger than it is,
-      and read all of the model for the join.
+      The result is named once, since Spark calculates a CTE each time it is named. The bounds of a date no planner can
+      miss: DuckDB may take `affected` for larger than it is, and read all of the model for the join.
     -#}
     {%- set existing = {} -%}
     {%- for column in adapter.get_columns_in_relation(this) -%}
@@ -134,22 +133,35 @@ where _build > {{ since }}
     {%- endfor -%}
     {%- set columns = existing.keys() | list -%}
     select
-        {{ select_list(columns) }}
-    from {{ result }}
-    union all
-    select
-        {{ select_list(columns, 'old', {'_build': 'cast(null as bigint)'}) }}
+        {{ select_list(columns, replaced={'_build': 'case when is_old = 0 then _build end'}) }}
     from (
-        select * from {{ this }}
-        {%- if existing[scope | first] == 'date' %}
-        where
-            {{ scope | first }} >= (select coalesce(min({{ scope | first }}), {{ date_to() }}) from {{ affected }})
-            and {{ scope | first }} <= (select coalesce(max({{ scope | first }}), {{ date_from() }}) from {{ affected }})
-        {%- endif %}
-    ) as old
-    inner join (select distinct {{ scope | join(', ') }} from {{ affected }}) as affected
-        on {% for column in scope %}affected.{{ column }} = old.{{ column }}{{ ' and ' if not loop.last }}{% endfor %}
-    left join {{ result }} as result
-        on {% for column in key %}result.{{ column }} = old.{{ column }}{{ ' and ' if not loop.last }}{% endfor %}
-    where result.{{ key | first }} is null
+        select
+            versions.*,
+            row_number() over (partition by {{ key | join(', ') }} order by is_old nulls last) as place
+        from (
+            select
+                {{ select_list(columns) | indent(8) }},
+                0 as is_old
+            from {{ result }}
+            union all
+            select
+                {{ select_list(columns, 'old') | indent(8) }},
+                1 as is_old
+            from (
+                select * from {{ this }}
+                {%- if existing[scope | first] == 'date' %}
+                where
+                    {{ scope | first }} >= (select coalesce(min({{ scope | first }}), {{ date_to() }}) from {{ affected }})
+                    and {{ scope | first }}
+                    <= (select coalesce(max({{ scope | first }}), {{ date_from() }}) from {{ affected }})
+                {%- endif %}
+            ) as old
+            inner join (select distinct {{ scope | join(', ') }} from {{ affected }}) as affected
+                on
+                    {%- for column in scope %}
+                    {{ 'and ' if not loop.first }}affected.{{ column }} = old.{{ column }}
+                    {%- endfor %}
+        ) as versions
+    ) as ranked
+    where place = 1
 {%- endmacro %}

@@ -26,15 +26,17 @@ with clock as (
 affected as (
 
     -- members with new changes
-    {% for relation in [changes, superseded_changes] + superseded_facts %}
+    {% for relation in [changes, superseded_changes] %}
     {{ 'union' if not loop.first }}
     select {{ member }} from {{ relation }}
     where _build > {{ since }}
     {% endfor %}
-    {% for relation in facts %}
+    union
+    select {{ member }} from ({{ union_of(superseded_facts, [member, '_build']) }}) as superseded
+    where _build > {{ since }} and {{ member }} is not null
     union
     -- members of which a new fact is older than all that is known
-    select facts.{{ member }} from {{ relation }} as facts
+    select facts.{{ member }} from ({{ union_of(facts, [member, 'event_time', '_build']) }}) as facts
     where
         facts._build > {{ since }}
         and facts.{{ member }} is not null
@@ -45,7 +47,6 @@ affected as (
                 and known.valid_from <= facts.event_time
                 and facts.event_time < known.valid_to
         )
-    {% endfor %}
     union
     -- members whose current version does not hold at the moment of the tables
     select known.{{ member }} from {{ this }} as known
@@ -103,18 +104,36 @@ reread as (
     left join first_versions on known.{{ member }} = first_versions.{{ member }}
     where
         {{ is_distinct('known.version_from', 'first_versions.version_from') }}
-        {% if superseded_facts %}
         or (
             known.has_inferred = 1
             and known.{{ member }} in (
-                {% for relation in superseded_facts %}
-                {{ 'union all' if not loop.first }}
-                select {{ member }} from {{ relation }}
+                select {{ member }} from ({{ union_of(superseded_facts, [member, '_build']) }}) as superseded
                 where _build > {{ since }} and {{ member }} is not null
-                {% endfor %}
             )
         )
-        {% endif %}
+
+),
+
+-- new facts, old ones of these members, and for all others the version that was inferred before
+read_facts as (
+
+    select
+        {{ member }},
+        event_time
+    from ({{ union_of(facts, [member, 'event_time', '_build']) }}) as facts
+    where _build > {{ since }}
+    union all
+    select
+        facts.{{ member }},
+        facts.event_time
+    from ({{ union_of(facts, [member, 'event_time']) }}) as facts
+    inner join reread on facts.{{ member }} = reread.{{ member }}
+    union all
+    select
+        {{ member }},
+        valid_from as event_time
+    from {{ this }}
+    where is_inferred and {{ member }} not in (select {{ member }} from reread)
 
 ),
 
@@ -122,27 +141,19 @@ reread as (
 -- members with a fact before their first version, or without any
 unknown as (
 
-    {% for relation in facts %}
-    {{ 'union' if not loop.first }}
-    {% if is_incremental() %}
-    {{ facts_before_versions(relation, member, among='affected') }}
-        and facts._build > {{ since }}
-    union
-    {{ facts_before_versions(relation, member, among='reread') }}
-    {% else %}
-    {{ facts_before_versions(relation, member, distinct=(facts | length == 1)) }}
-    {% endif %}
-    {% endfor %}
-    {% if is_incremental() %}
-    union
-    select
-        inferred.{{ member }},
+    select distinct
+        facts.{{ member }},
         coalesce(first_versions.version_from, {{ far_future() }}) as version_to
-    from {{ this }} as inferred
-    inner join affected on inferred.{{ member }} = affected.{{ member }}
-    left join first_versions on inferred.{{ member }} = first_versions.{{ member }}
-    where inferred.is_inferred and inferred.{{ member }} not in (select {{ member }} from reread)
+    {% if is_incremental() %}
+    from read_facts as facts
+    inner join affected on facts.{{ member }} = affected.{{ member }}
+    {% else %}
+    from ({{ union_of(facts, [member, 'event_time']) }}) as facts
     {% endif %}
+    left join first_versions on facts.{{ member }} = first_versions.{{ member }}
+    where
+        facts.{{ member }} is not null
+        and facts.event_time < coalesce(first_versions.version_from, {{ far_future() }})
 
 ),
 
@@ -217,17 +228,11 @@ select
 from final
 {% endmacro %}
 
-{% macro facts_before_versions(facts, member, among='', distinct=false) %}
-    {#- Query: members with a fact before their first version, and when that begins. among: a CTE with members. -#}
-    select {{ 'distinct' if distinct }}
-        facts.{{ member }},
-        coalesce(first_versions.version_from, {{ far_future() }}) as version_to
-    from {{ facts }} as facts
-    {% if among %}
-    inner join {{ among }} on facts.{{ member }} = {{ among }}.{{ member }}
-    {% endif %}
-    left join first_versions on facts.{{ member }} = first_versions.{{ member }}
-    where
-        facts.{{ member }} is not null
-        and facts.event_time < coalesce(first_versions.version_from, {{ far_future() }})
-{%- endmacro %}
+{% macro union_of(relations, columns) %}
+    {#- Query: these columns of several relations. A text and no CTE: DuckDB would copy one that is read twice. -#}
+    {% set parts = [] %}
+    {% for relation in relations %}
+        {% do parts.append('select ' ~ columns | join(', ') ~ ' from ' ~ relation) %}
+    {% endfor %}
+    {{ return(parts | join(' union all ')) }}
+{% endmacro %}
