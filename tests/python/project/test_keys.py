@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,3 +49,34 @@ def test_one_row_per_is_tested(name: str) -> None:
     arguments = [test["row_rules"]["arguments"] for test in relation.get("data_tests", []) if "row_rules" in test]
     keys = [key for each in arguments for key in each.get("keys", [])]
     assert bool(keys) != (name in KEYS_OF_ANOTHER), f"{name}: row_rules with keys, or KEYS_OF_ANOTHER"
+
+
+def columns_of(model: str) -> set[str]:
+    """The columns of a Silver view, as its select list names them."""
+    (path,) = (PROJECT_ROOT / "models" / "silver").glob(f"{model}.sql")
+    listed = path.read_text(encoding="utf-8").partition("from {{")[0]
+    return {line.strip().rstrip(",").split()[-1] for line in listed.splitlines()[1:] if line.strip()}
+
+
+GOLD = sorted((PROJECT_ROOT / "models" / "gold").rglob("*.sql"))
+FRAMED = [path for path in GOLD if re.search(r"superseded(_facts)?=", path.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("path", FRAMED, ids=lambda path: path.stem)
+def test_superseded_versions_have_the_keys_of_what_they_touch(path: Path) -> None:
+    """A build with nothing but first messages does not read them, so a key that is missing would fail only later."""
+    text = path.read_text(encoding="utf-8")
+
+    def pairs(argument: str) -> dict[str, str]:
+        found = re.search(rf"\b{argument}=\{{(.*?)\}}", text, re.DOTALL)
+        plain = r"'(\w+)': (?:'(\w+)'|[\w]+\('(\w+)'\))"
+        return {key: one or other for key, one, other in re.findall(plain, found[1] if found else "")}
+
+    needed = set((pairs("keys") | pairs("superseded_keys")).values())
+    member = re.search(r"member='(\w+)'", text)
+    needed |= {member[1]} if member else set()
+    needed |= {"event_id", "event_date"} if "call fact(" in text else set()
+    listed = re.findall(r"superseded(?:_facts|_changes)?=(\[.*?\]|ref\('\w+'\))", text, re.DOTALL)
+    assert needed and listed
+    for model in re.findall(r"ref\('(\w+)'\)", " ".join(listed)):
+        assert needed | {"_build"} <= columns_of(model), model
