@@ -23,7 +23,7 @@ import pyarrow as pa
 from ingest.contracts import Contract, Field
 from ingest.errors import ConfigurationError
 from levain.samples import company
-from levain.samples.events.run import Event, Run, Source
+from levain.samples.events.run import Event, Run, Source, on_its_way
 
 _BATCH, _ATTEMPTS = 500, 100
 _SPREAD = 50
@@ -51,7 +51,7 @@ def _events(contract: Contract, run: Run, count: int) -> Iterator[Event]:
             numbers = range(first, min(first + _BATCH, count))
             times = [start + step * (number + rng.random()) for number in numbers]
             for fields in _drawn(contract, run, rng, connection, first, times):
-                received = fields[contract.event_time] + timedelta(milliseconds=rng.randint(80, 2500))
+                received = fields[contract.event_time] + on_its_way(rng)
                 yield Event(fields, received)
 
 

@@ -15,6 +15,12 @@
   dimensions   name -> (relation of a type 2 dimension, its natural key, a column of `events` too): joined under that
                name, in the version that was valid when the event happened
 -#}
+{{- config(
+    materialized='incremental',
+    incremental_strategy='merge_changed',
+    unique_key=['event_id', date],
+    partition_by=by_month(date),
+) -}}
 -- depends_on: {{ superseded }}
 {%- set since = last_build() if is_incremental() %}
 with
@@ -33,7 +39,7 @@ events as (
     {%- for name, dimension in dimensions.items() %}
     union
     select events.* from {{ events }} as events
-    inner join {{ name }} on {{ is_version_at_event(name, dimension[1]) }}
+    inner join {{ name }} on {{ is_version_at('events', 'event_time', name, dimension[1]) }}
     where {{ name }}._build > {{ since }}
     {%- endfor %}
     {%- endif %}
@@ -49,7 +55,7 @@ final as (
         {{ this_build() }} as _build
     from events
     {%- for name, dimension in dimensions.items() %}
-    left join {{ name }} on {{ is_version_at_event(name, dimension[1]) }}
+    left join {{ name }} on {{ is_version_at('events', 'event_time', name, dimension[1]) }}
     {%- endfor %}
 
 )
@@ -74,9 +80,3 @@ moved as (
 select * from final
 {%- endif %}
 {% endmacro %}
-
-{% macro is_version_at_event(dimension, member) %}
-    {#- Join condition: the version of a dimension, by that name, that was valid at the time of `events`. -#}
-    events.{{ member }} = {{ dimension }}.{{ member }}
-        and {{ dimension }}.valid_from <= events.event_time and events.event_time < {{ dimension }}.valid_to
-{%- endmacro %}

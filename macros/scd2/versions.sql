@@ -59,16 +59,32 @@
                 {{ surrogate_key(attributes.values() | list) }} as state,
                 row_number() over (
                     partition by {{ member }}, {{ valid_from }}
-                    order by
-                        event_time desc nulls last,
-                        kafka_timestamp desc nulls last,
-                        kafka_cluster desc nulls last,
-                        partition desc nulls last,
-                        kafka_offset desc nulls last
+                    {{ latest_first() }}
                 ) as recency
             from {{ changes }}
         ) as compared
         where recency = 1
     ) as versions
     where previous_state is null or previous_state <> state
+{%- endmacro %}
+
+{% macro is_version_at(rows, moment, dimension, member) %}
+    {#-
+      Join condition: a dimension's version of the member that a row names, the one that was valid at a moment.
+
+      rows, dimension: names of relations; moment, member: columns of `rows`; member is one of `dimension`, too.
+    -#}
+    {{ rows }}.{{ member }} = {{ dimension }}.{{ member }}
+        and {{ dimension }}.valid_from <= {{ rows }}.{{ moment }} and {{ rows }}.{{ moment }} < {{ dimension }}.valid_to
+{%- endmacro %}
+
+{% macro latest_first(rows='') %}
+    {#- Order of records of one thing: the latest by event time, then by when and where it came. rows: a relation. -#}
+    {%- set of = rows ~ '.' if rows -%}
+    order by
+        {{ of }}event_time desc nulls last,
+        {{ of }}kafka_timestamp desc nulls last,
+        {{ of }}kafka_cluster desc nulls last,
+        {{ of }}partition desc nulls last,
+        {{ of }}kafka_offset desc nulls last
 {%- endmacro %}

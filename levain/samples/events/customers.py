@@ -14,7 +14,7 @@ from uuid import uuid5
 from faker import Faker
 
 from levain.samples import company
-from levain.samples.events.run import Event, Run
+from levain.samples.events.run import Event, Run, on_its_way
 
 FREQUENT = 90
 """So many customers make nearly nine of ten purchases by customers."""
@@ -130,4 +130,4 @@ def customer_changes(run: Run, count: int) -> Iterator[Event]:
         fields = asdict(each)
         recorded = fields.pop("recorded")
         head = {"event_id": uuid5(run.namespace, f"customer-changes/{number}"), "event_time": recorded}
-        yield Event(head | fields, recorded + timedelta(milliseconds=rng.randint(80, 2500)))
+        yield Event(head | fields, recorded + on_its_way(rng))

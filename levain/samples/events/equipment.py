@@ -14,7 +14,7 @@ from operator import itemgetter
 from uuid import uuid5
 
 from levain.samples import company
-from levain.samples.events.run import Event, Run
+from levain.samples.events.run import Event, Run, on_its_way
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def equipment_metrics(run: Run, count: int) -> Iterator[Event]:
         identity = uuid5(run.namespace, f"equipment-metrics/{machine.equipment_id}/{moment.isoformat()}")
         head = {"event_id": identity, "event_time": moment}
         fields = _reading(rng, machine, moment, run.days * 24 + 1)
-        yield Event(head | fields, moment + timedelta(milliseconds=rng.randint(80, 2500)))
+        yield Event(head | fields, moment + on_its_way(rng))
 
 
 def _status_changes(days: int) -> list[tuple[datetime, company.Equipment]]:

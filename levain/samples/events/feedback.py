@@ -20,7 +20,7 @@ from uuid import uuid5
 from ingest.jsontext import utc
 from levain.samples import company
 from levain.samples.events.customers import customer
-from levain.samples.events.run import Event, Run
+from levain.samples.events.run import Event, Run, on_its_way
 from levain.samples.events.sales import sales
 
 HANDOVER = timedelta(days=14)
@@ -107,7 +107,7 @@ def customer_feedback(run: Run, count: int) -> Iterator[Event]:
             "event_time": fields.pop("event_time"),
             "feedback_id": f"F{(serial + group) % 0x10000:04x}{rest:05d}",
         }
-        yield Event(head | fields, head["event_time"] + timedelta(milliseconds=rng.randint(80, 2500)))
+        yield Event(head | fields, head["event_time"] + on_its_way(rng))
 
 
 def _receipts(run: Run, rng: random.Random, count: int) -> Iterator[tuple[_Receipt, bool]]:

@@ -17,7 +17,7 @@ from typing import Any
 from uuid import uuid5
 
 from levain.samples import company
-from levain.samples.events.run import Event, Run
+from levain.samples.events.run import Event, Run, on_its_way
 from levain.samples.events.sales import sales
 
 _SHOPS = tuple(store.store_id for store in company.stores(company.START) if store.store_id != company.ONLINE)
@@ -140,7 +140,7 @@ def inventory_updates(run: Run, count: int) -> Iterator[Event]:
         }
         if each.lot_id:
             fields |= {"lot_id": each.lot_id, "expires_on": each.expires_on}
-        yield Event(fields, each.at + timedelta(milliseconds=rng.randint(80, 2500)))
+        yield Event(fields, each.at + on_its_way(rng))
 
 
 def _movements(run: Run, count: int) -> list[Movement]:

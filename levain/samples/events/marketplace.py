@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from ingest.jsontext import utc
 from levain.samples import company
-from levain.samples.events.run import Event, Run
+from levain.samples.events.run import Event, Run, on_its_way
 
 _VENTES_HOURS = (2, 1, 1, 1, 1, 2, 4, 8, 14, 20, 24, 26, 30, 28, 24, 24, 26, 30, 36, 42, 46, 40, 24, 10)
 
@@ -47,5 +47,5 @@ def ventes(run: Run, count: int) -> Iterator[Event]:
                     "pays": client.country,
                     "segment": client.segment,
                 },
-                utc(sold) + timedelta(milliseconds=rng.randint(80, 2500)),
+                utc(sold) + on_its_way(rng),
             )

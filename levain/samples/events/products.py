@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from uuid import uuid5
 
 from levain.samples import company
-from levain.samples.events.run import Event, Run
+from levain.samples.events.run import Event, Run, on_its_way
 
 
 def product_changes(run: Run, count: int) -> Iterator[Event]:
@@ -26,5 +25,5 @@ def product_changes(run: Run, count: int) -> Iterator[Event]:
                 "is_active": change.is_active,
                 "valid_from": change.valid_from,
             },
-            change.recorded + timedelta(milliseconds=rng.randint(80, 2500)),
+            change.recorded + on_its_way(rng),
         )

@@ -13,7 +13,7 @@ from decimal import Decimal
 from uuid import uuid5
 
 from levain.samples import company
-from levain.samples.events.run import Event, Run
+from levain.samples.events.run import Event, Run, on_its_way
 
 
 @dataclass(frozen=True)
@@ -142,5 +142,5 @@ def promotions(run: Run, count: int) -> Iterator[Event]:
         identity = uuid5(run.namespace, f"promotions/{each.promotion_id}/{each.starts_at}/{each.status}/{each.name}")
         yield Event(
             {"event_id": identity, "event_time": recorded} | fields,
-            recorded + timedelta(milliseconds=rng.randint(80, 2500)),
+            recorded + on_its_way(rng),
         )

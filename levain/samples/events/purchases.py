@@ -11,7 +11,7 @@ from uuid import uuid5
 
 from levain.samples import company
 from levain.samples.events import fraud, shoppers, webshop
-from levain.samples.events.run import Event, Run
+from levain.samples.events.run import Event, Run, on_its_way
 from levain.samples.events.webshop import Order
 
 _PAYMENTS = ("card", "mobile", "transfer", "voucher")
@@ -37,7 +37,7 @@ def purchases(run: Run, count: int) -> Iterator[Event]:
     for at, is_theft, row in found:
         purchase_id = next(identities[is_theft])
         head = {"event_id": uuid5(run.namespace, purchase_id), "event_time": at, "purchase_id": purchase_id}
-        yield Event(head | row, at + timedelta(milliseconds=rng.randint(80, 2500)))
+        yield Event(head | row, at + on_its_way(rng))
 
 
 def _identities(run: Run, is_theft: bool) -> Iterator[str]:

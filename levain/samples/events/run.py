@@ -84,6 +84,11 @@ class Run:
         return book
 
 
+def on_its_way(rng: random.Random) -> timedelta:
+    """How long an event takes from its source until it is received."""
+    return timedelta(milliseconds=rng.randint(80, 2500))
+
+
 def days_for(events: int) -> int:
     """Length of the period: four weeks, or as many days as give a shop about 120 lines a day, up to 52 weeks."""
     return min(max(math.ceil(0.8 * events / (len(company.stores(company.START)) * 120)), SHORTEST_DAYS), LONGEST_DAYS)

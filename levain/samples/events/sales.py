@@ -14,7 +14,7 @@ from uuid import uuid5
 
 from ingest.jsontext import utc
 from levain.samples import company
-from levain.samples.events.run import Event, Run
+from levain.samples.events.run import Event, Run, on_its_way
 
 _CENT = Decimal("0.01")
 _ZERO = Decimal("0.00")
@@ -30,7 +30,7 @@ def sales(run: Run, count: int) -> Iterator[Event]:
         receipts.sort(key=lambda receipt: (receipt[0], receipt[1].store_id))
         for closed, store, rows in receipts:
             receipt_id = f"{store.store_id}-{day:%y%m%d}-{run.tag[:4]}{serial:05d}"
-            received = utc(closed) + timedelta(milliseconds=rng.randint(80, 2500))
+            received = utc(closed) + on_its_way(rng)
             serial += 1
             for number, row in enumerate(rows, start=1):
                 event_id = uuid5(run.namespace, f"{receipt_id}/{number}")

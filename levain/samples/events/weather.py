@@ -10,7 +10,7 @@ from uuid import uuid5
 
 from ingest.jsontext import utc
 from levain.samples import company
-from levain.samples.events.run import Event, Run
+from levain.samples.events.run import Event, Run, on_its_way
 
 
 def weather(run: Run, count: int) -> Iterator[Event]:
@@ -21,7 +21,7 @@ def weather(run: Run, count: int) -> Iterator[Event]:
     for number in range(polls):
         quarter = number * run.days * 96 // polls
         moment = utc(datetime.combine(company.START, time())) + timedelta(minutes=15 * quarter)
-        received = moment + timedelta(milliseconds=rng.randint(80, 2500))
+        received = moment + on_its_way(rng)
         for store in shops[: count - number * len(shops)]:
             identity = uuid5(run.namespace, f"weather/{store.store_id}/{moment.isoformat()}")
             head = {"event_id": identity, "event_time": moment, "store_id": store.store_id}

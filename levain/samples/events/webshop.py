@@ -21,7 +21,7 @@ from uuid import uuid5
 from levain.samples import company
 from levain.samples.events import shoppers
 from levain.samples.events.fraud import fraudulent
-from levain.samples.events.run import Event, Run
+from levain.samples.events.run import Event, Run, on_its_way
 from levain.samples.events.sales import price_list
 from levain.samples.events.shoppers import Shopper
 
@@ -292,7 +292,7 @@ def web_events(run: Run, count: int) -> Iterator[Event]:
     steps = [(step.at, session.number, place) for session in found for place, step in enumerate(session.steps)]
     assert len(steps) == count, "the run says how many web events it has"
     for at, number, place in sorted(steps):
-        yield Event(_fields(run, found[number], place), at + timedelta(milliseconds=rng.randint(80, 2500)))
+        yield Event(_fields(run, found[number], place), at + on_its_way(rng))
 
 
 def _fields(run: Run, session: Session, place: int) -> dict[str, Any]:

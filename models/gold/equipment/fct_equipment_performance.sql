@@ -36,10 +36,7 @@ final as (
         hours.last_error_code
     from hours
     -- a version that covers every reading covers the last one of the hour
-    left join equipment
-        on
-            hours.equipment_id = equipment.equipment_id
-            and equipment.valid_from <= hours.last_read_at and hours.last_read_at < equipment.valid_to
+    left join equipment on {{ is_version_at('hours', 'last_read_at', 'equipment', 'equipment_id') }}
 
 )
 

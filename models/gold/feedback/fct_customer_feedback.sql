@@ -1,10 +1,3 @@
-{{ config(
-    materialized='incremental',
-    incremental_strategy='merge_changed',
-    unique_key=['event_id', 'feedback_date'],
-    partition_by=by_month('feedback_date'),
-) }}
-
 {% call fact(
     events=ref('customer_feedback'),
     superseded=ref('customer_feedback_superseded'),

@@ -76,12 +76,7 @@ runs as (
             notices.*,
             row_number() over (
                 partition by notices.promotion_id, notices.starts_at
-                order by
-                    notices.event_time desc nulls last,
-                    notices.kafka_timestamp desc nulls last,
-                    notices.kafka_cluster desc nulls last,
-                    notices.partition desc nulls last,
-                    notices.kafka_offset desc nulls last
+                {{ latest_first('notices') }}
             ) as recency
         from notices
         {% if is_incremental() %}
@@ -129,10 +124,7 @@ final as (
         on
             coalesce(days.store_id, stores.store_id) = stores.store_id
             and stores.valid_from <= days.first_moment and days.first_moment < stores.valid_to
-    left join products
-        on
-            days.product_id = products.product_id
-            and products.valid_from <= days.first_moment and days.first_moment < products.valid_to
+    left join products on {{ is_version_at('days', 'first_moment', 'products', 'product_id') }}
     -- a run in all shops is one in each of those that an extract names
     where days.store_id is not null or not coalesce(stores.is_inferred, true)
 

@@ -1,10 +1,3 @@
-{{ config(
-    materialized='incremental',
-    incremental_strategy='merge_changed',
-    unique_key=['event_id', 'purchase_date'],
-    partition_by=by_month('purchase_date'),
-) }}
-
 {% call fact(
     events=ref('purchases'),
     superseded=ref('purchases_superseded'),

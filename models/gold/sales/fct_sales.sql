@@ -1,10 +1,3 @@
-{{ config(
-    materialized='incremental',
-    incremental_strategy='merge_changed',
-    unique_key=['event_id', 'sale_date'],
-    partition_by=by_month('sale_date'),
-) }}
-
 {% call fact(
     events=ref('sales_events'),
     superseded=ref('sales_events_superseded'),
