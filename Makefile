@@ -129,8 +129,11 @@ clean: setup ## remove all state (asks first; ARGS=--yes does not)
 # Modules of tests, four at a time, in the order of conftest.py: on two cores two of them wait for Kafka or for a process.
 FOUR_AT_A_TIME := -n 4 --dist loadfile --no-loadscope-reorder
 
+# A test that hangs where no exception reaches it ends its process, with the stacks of all threads.
+ENDS_IF_IT_HANGS := -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true --max-worker-restart 0
+
 test: setup-dev spark-jars ## all tests, both engines
-	@JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python -m pytest $(FOUR_AT_A_TIME) -m "not full" $(ARGS)
+	@JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python -m pytest $(FOUR_AT_A_TIME) $(ENDS_IF_IT_HANGS) -m "not full" $(ARGS)
 
 test-full: setup-dev spark-jars ## all tests and the long runs
 	@JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python -m pytest $(FOUR_AT_A_TIME) $(ARGS)

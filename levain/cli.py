@@ -302,7 +302,10 @@ def main() -> None:
     interrupts.take()
     try:
         _check_surroundings()
-        app()
+        with interrupts.restored():
+            app()
+    except KeyboardInterrupt:
+        sys.exit(interrupts.exit_code())
     except SystemExit as ended:
         sys.exit(interrupts.exit_code() if ended.code == INTERRUPTED else ended.code)
     except LevainError as error:

@@ -7,13 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Timer, current_thread, main_thread
+from threading import current_thread, main_thread
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+"""What is an interrupt; SIGALRM is one that comes again."""
 
 REPEATED_SECONDS = 0.05
-"""After this an interrupt comes again that Python could only report."""
+"""After this an interrupt comes again that came where it could not end the command."""
 
 _received: list[int] = []
 
@@ -21,18 +22,25 @@ _received: list[int] = []
 def take() -> None:
     """Let SIGTERM and SIGHUP end this process as Ctrl-C does, by KeyboardInterrupt, so that it stops what it started.
 
-    A signal that is ignored, as SIGHUP below `nohup`, stays so. An interrupt that arrives in a finalizer, or a callback
-    of the garbage collector, where Python can only report an exception, comes again a moment later.
+    A signal that is ignored, as SIGHUP below `nohup`, stays so. An interrupt comes again a moment later if it arrives
+
+    - in a finalizer or a callback of the garbage collector, where Python can only report an exception;
+    - in an import, or at the beginning or the end of a `with`: an exception there would leave a lock taken, for which
+      another thread that imports, or the command itself when it stops what it started, would wait forever.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
+    for number, default in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGTERM, signal.SIG_DFL),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is default:
             signal.signal(number, _interrupt)
+    signal.signal(signal.SIGALRM, _interrupt)
     report = sys.unraisablehook
 
     def repeat_or_report(unraisable: sys.UnraisableHookArgs) -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            number = _received[-1] if _received else signal.SIGINT
-            Timer(REPEATED_SECONDS, signal.pthread_kill, (main_thread().ident, number)).start()
+            _repeat()
         else:
             report(unraisable)
 
@@ -45,8 +53,38 @@ def exit_code() -> int:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    _received.append(number)
-    raise KeyboardInterrupt
+    if number != signal.SIGALRM:
+        _received.append(number)
+    if _would_leave_a_lock(frame):
+        _repeat()
+    else:
+        raise KeyboardInterrupt
+
+
+def _would_leave_a_lock(frame: FrameType | None) -> bool:
+    """Whether an exception in this frame could skip the release of a lock."""
+    if frame is not None and frame.f_code.co_name in ("__enter__", "__exit__"):
+        return True
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _repeat() -> None:
+    signal.setitimer(signal.ITIMER_REAL, REPEATED_SECONDS)
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Raise KeyboardInterrupt where DuckDB, interrupted in a statement, has made an error of its own of it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
 
 
 @contextmanager

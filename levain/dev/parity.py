@@ -15,6 +15,7 @@ import yaml
 
 from ingest.errors import LevainError, first_line
 from ingest.settings import PROJECT_ROOT, Settings
+from levain import interrupts
 from levain.terminal import say, show_table, warn
 from levain.warehouse.bronze import bronze_tables
 from levain.warehouse.dbt import build as build_warehouse
@@ -170,8 +171,9 @@ def _compare_one(
     except duckdb.Error as error:
         comparison.remarks.append(f"cannot be read on DuckDB: {first_line(error)}")
     try:
-        session.table(relation).write.parquet(str(parquet))
-        spark = connection.read_parquet([str(file) for file in parquet.glob("*.parquet")])
+        with interrupts.restored():
+            session.table(relation).write.parquet(str(parquet))
+            spark = connection.read_parquet([str(file) for file in parquet.glob("*.parquet")])
     except Exception as error:  # whatever Spark says goes into the report
         comparison.remarks.append(f"cannot be read on Spark: {first_line(error)}")
     comparison.rows = (_count(duck), _count(spark))

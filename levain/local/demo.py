@@ -40,21 +40,22 @@ def _run(settings: Settings, events: int, seed: int, faults: str) -> None:
     stack = Stack(settings)
     pool = ThreadPoolExecutor(max_workers=1)
     try:
-        stack.up(any_port=True, wait_for_worker=False)
-        # dbt takes seconds to read the project: it does while the worker waits for its partitions.
-        project = pool.submit(parse, settings)
-        with progress("Sending sample events") as advance:
-            outcome = produce(settings, events, 0, seed, faults, progress=lambda done: advance(done, "", events))
-        say(
-            "sent",
-            f"{events:,} sample events, some faulty on purpose; the expected outcome of each: {outcome.file}",
-        )
-        if outcome.again:
-            warn(outcome.again)
-        stack.wait_for_worker()
-        _wait_until_landed(settings, stack)
-        build(settings, manifest=project.result())
-        _summary(settings)
+        with interrupts.restored():
+            stack.up(any_port=True, wait_for_worker=False)
+            # dbt takes seconds to read the project: it does while the worker waits for its partitions.
+            project = pool.submit(parse, settings)
+            with progress("Sending sample events") as advance:
+                outcome = produce(settings, events, 0, seed, faults, progress=lambda done: advance(done, "", events))
+            say(
+                "sent",
+                f"{events:,} sample events, some faulty on purpose; the expected outcome of each: {outcome.file}",
+            )
+            if outcome.again:
+                warn(outcome.again)
+            stack.wait_for_worker()
+            _wait_until_landed(settings, stack)
+            build(settings, manifest=project.result())
+            _summary(settings)
     finally:
         with interrupts.held(lambda: warn("Still stopping: this takes a few seconds.")):
             if isinstance(sys.exception(), KeyboardInterrupt):

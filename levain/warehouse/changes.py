@@ -24,6 +24,7 @@ from urllib.parse import quote
 import duckdb
 
 from ingest.settings import PROJECT_ROOT, Settings
+from levain import interrupts
 
 _READ = {".sql", ".py", ".yml", ".yaml", ".csv", ".md", ".dbtignore"}
 """Endings of files that dbt, or what runs it, reads, wherever in the project they are."""
@@ -158,10 +159,11 @@ def _notes(settings: Settings, target: str) -> Iterator[duckdb.DuckDBPyConnectio
     with duckdb.connect() as connection:
         connection.execute("create schema meta")
         try:
-            catalog = open_catalog(settings)
-            for name in _NOTES:
-                connection.register("noted", catalog.load_table(("meta", name)).scan().to_arrow())
-                connection.execute(f"create table meta.{name} as select * from noted")
+            with interrupts.restored():
+                catalog = open_catalog(settings)
+                for name in _NOTES:
+                    connection.register("noted", catalog.load_table(("meta", name)).scan().to_arrow())
+                    connection.execute(f"create table meta.{name} as select * from noted")
         except Exception as error:  # PyIceberg's and Arrow's have no common class
             raise _NotReadable from error
         yield connection

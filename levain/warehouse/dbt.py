@@ -277,6 +277,9 @@ def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
             f"What was built, or the lake, cannot be read: {one_line(error)}",
             "If a file is damaged or missing, restore it from a backup; `levain doctor` looks at catalog and tables.",
         ) from error
+    except BaseException:
+        connection.interrupt()  # to close it waits for what other threads do for a statement that was interrupted
+        raise
     finally:
         connection.close()
 

@@ -19,7 +19,18 @@ pytest.register_assert_rewrite("batches", "workers")
 # dbt's objects are many and few of them in cycles: to collect after every 700 took a tenth of each build's CPU.
 gc.set_threshold(100_000)
 
-os.environ.setdefault("SPARK_SUBMIT_OPTS", " ".join(kafka_broker.SHORT_LIVED))
+SPARK_OPTIONS = (*kafka_broker.SHORT_LIVED, "-XX:ReservedCodeCacheSize=240m", "-Xmn400m")
+"""What C1 compiles of Spark does not fit into a cache of 48 MB, and is thrown away and compiled again all the time."""
+
+PLANNED_ONCE = "-Dspark.sql.adaptive.enabled=false"
+"""Spark plans a query again after each of its shuffles: a quarter of its CPU where tables have a hundred rows."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have Spark's JVM start as fits the tests; `make test-full` leaves its planning as users have it."""
+    short = [PLANNED_ONCE] if config.option.markexpr == "not full" else []
+    os.environ.setdefault("SPARK_SUBMIT_OPTS", " ".join([*SPARK_OPTIONS, *short]))
+
 
 LONGEST_FIRST = (
     "test_two_engines.py",

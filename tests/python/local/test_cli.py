@@ -170,24 +170,24 @@ def test_a_second_demo_says_that_it_sent_the_same_events(home: Path) -> None:
 )
 def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path, signals: list[signal.Signals], code: int) -> None:
     home = tmp_path / "home"
-    with subprocess.Popen(
+    said = ""
+    with commands.running(
         command("demo"),
         env=environment(home, {"LEVAIN_BROKER_PORT": str(free_port())}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job would ignore it
     ) as demo:
         deadline = time.monotonic() + 60
         while not (home / "run" / "worker.json").exists():
             assert time.monotonic() < deadline and demo.poll() is None
             time.sleep(0.1)
-        said = ""
         assert demo.stdout is not None
         for number in signals:
             demo.send_signal(number)
             while "Interrupted: stopping" not in said:
-                said += demo.stdout.readline()
+                said += (line := demo.stdout.readline())
+                assert line, said
         said += demo.communicate(timeout=90)[0]
     assert demo.returncode == code, said
     assert "Traceback" not in said and "worker    stopped" in said and "broker    stopped" in said
@@ -339,11 +339,10 @@ def test_show_counts_each_layer(home: Path) -> None:
 
 
 def test_an_interrupted_build_is_followed_by_a_whole_one(home: Path) -> None:
-    with subprocess.Popen(
+    with commands.running(
         command("build", "--full-refresh"),
         env=environment(home, {}),
         stderr=subprocess.PIPE,
-        text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as build:
         deadline = time.monotonic() + 60
@@ -358,6 +357,25 @@ def test_an_interrupted_build_is_followed_by_a_whole_one(home: Path) -> None:
     assert levain(home, "build").returncode == 0
     ran = levain(home, "ledger")
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_an_interrupt_ends_a_long_query(home: Path) -> None:
+    """On several threads, whose work DuckDB would finish before it closes."""
+    sql = "select sum(a.range * b.range) from range(1000000) a, range(1000000) b"
+    with commands.running(
+        command("query", sql),
+        env=environment(home, {}),
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as query:
+        deadline = time.monotonic() + 60
+        while len(list(Path(f"/proc/{query.pid}/task").iterdir())) < 2:
+            assert time.monotonic() < deadline and query.poll() is None
+            time.sleep(0.1)
+        time.sleep(2)
+        query.send_signal(signal.SIGINT)
+        _, said = query.communicate(timeout=30)
+    assert (query.returncode, said) == (130, "")
 
 
 def test_lost_tables_are_said_by_whoever_reads_or_builds(home: Path) -> None:
@@ -384,17 +402,14 @@ def test_a_second_build_or_demo_says_who_runs_the_first(home: Path, command: str
 
 def test_readers_and_writers_of_a_locked_file_say_who_has_it(home: Path) -> None:
     hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
-    with subprocess.Popen(
+    with commands.running(
         [sys.executable, "-c", hold, str(home / "levain.duckdb")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
-        try:
-            assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
-            for arguments in (["query", "select 1"], ["build"]):
-                ran = levain(home, *arguments)
-                assert ran.returncode == 1, arguments
-                assert f"(pid {holder.pid})" in ran.stderr and "Traceback" not in ran.stderr, ran.stderr
-        finally:
-            holder.kill()
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        for arguments in (["query", "select 1"], ["build"]):
+            ran = levain(home, *arguments)
+            assert ran.returncode == 1, arguments
+            assert f"(pid {holder.pid})" in ran.stderr and "Traceback" not in ran.stderr, ran.stderr
 
 
 def test_a_failing_test_fails_the_build_with_its_name(home: Path, keep: Callable[[str], None]) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import commands
 import pytest
 from kafka_broker import Broker, free_port
 from lake import Lake, Record
@@ -132,21 +133,18 @@ def test_killed_processes_are_said_and_repaired(stack: Stack, capsys: pytest.Cap
 
 
 def test_a_pid_file_whose_number_another_program_has(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "innocent"]) as other:
-        try:
-            stack.run.mkdir(parents=True)
-            for path in (stack.broker_file, stack.worker_file):
-                stale = {"pid": other.pid, "started": "tick 1", "port": 1, "alias": "embedded-1"}
-                path.write_text(json.dumps(stale))
-            assert not stack.running
-            stack.up(wait_for_worker=False)
-            said = capsys.readouterr().err
-            assert said.count("belongs to another program") == 2 and "innocent" in said
-            assert other.pid not in pids(stack)
-            stack.down()
-            assert other.poll() is None, "it is left alone"
-        finally:
-            other.kill()
+    with commands.running([sys.executable, "-c", "import time; time.sleep(600)", "innocent"]) as other:
+        stack.run.mkdir(parents=True)
+        for path in (stack.broker_file, stack.worker_file):
+            stale = {"pid": other.pid, "started": "tick 1", "port": 1, "alias": "embedded-1"}
+            path.write_text(json.dumps(stale))
+        assert not stack.running
+        stack.up(wait_for_worker=False)
+        said = capsys.readouterr().err
+        assert said.count("belongs to another program") == 2 and "innocent" in said
+        assert other.pid not in pids(stack)
+        stack.down()
+        assert other.poll() is None, "it is left alone"
 
 
 def test_a_pid_file_cut_short_by_a_crash(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
@@ -334,7 +332,7 @@ def test_a_port_for_the_metrics_that_is_taken_is_said_before_anything_starts(
         "sys.stdin.read()"
     )
     other = {**os.environ, "LEVAIN_HOME": "/elsewhere/.levain"}
-    with subprocess.Popen(
+    with commands.running(
         [sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=other
     ) as taken:
         assert taken.stdout is not None
@@ -347,4 +345,3 @@ def test_a_port_for_the_metrics_that_is_taken_is_said_before_anything_starts(
         named = Stack(Settings(home=tmp_path / "home", broker_port=port))
         with pytest.raises(LevainError, match=r"which the embedded broker needs.* of the Levain in /elsewhere"):
             named.up()
-        taken.kill()

@@ -25,10 +25,10 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
+import commands
 import hypothesis
 import kafka_broker
 import pytest
-from commands import PROGRAM
 from confluent_kafka import Consumer, Message, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
@@ -1358,11 +1358,8 @@ def command(settings: Settings, *arguments: str, **variables: str) -> Iterator[s
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LEVAIN_")}
     environment |= {"LEVAIN_HOME": str(settings.root), "LEVAIN_KAFKA_BOOTSTRAP": settings.kafka_bootstrap}
     environment |= {"LEVAIN_DROPS_SETTLE_SECONDS": "0.1", "NO_PROXY": "127.0.0.1", **variables}
-    with subprocess.Popen([PROGRAM, *arguments], env=environment, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    with commands.running([commands.PROGRAM, *arguments], env=environment, stderr=subprocess.PIPE) as process:
+        yield process
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -11,8 +11,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 PROGRAM = str(Path(sys.executable).with_name("levain"))
 
@@ -49,6 +51,16 @@ def levain(
         return subprocess.CompletedProcess(
             [PROGRAM, *arguments], process.exitcode, *(path.read_bytes().decode() for path in outputs)
         )
+
+
+@contextmanager
+def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process, killed if it still runs at the end of the block: nothing waits for one that hangs."""
+    with subprocess.Popen(command, text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _run(arguments: Sequence[str], env: Mapping[str, str], cwd: str, outputs: Sequence[Path]) -> None:
