@@ -104,6 +104,11 @@ where _build > {{ since }}
     {{ return('cast(sum(case when ' ~ condition ~ ' then 1 else 0 end) as bigint)') }}
 {% endmacro %}
 
+{% macro sum_of(number, condition) %}
+    {#- Measure: sum of a whole number over the rows that meet a condition, 0 where none does. Returns a bigint. -#}
+    {{ return('cast(sum(case when ' ~ condition ~ ' then ' ~ number ~ ' else 0 end) as bigint)') }}
+{% endmacro %}
+
 {% macro in_order(columns) %}
     {#-
       The order in which a refresh writes a table's rows, so that what later builds change of it lies together: DuckDB

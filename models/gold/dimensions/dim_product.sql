@@ -7,10 +7,13 @@
 {{ scd2_dimension(
     changes=ref('product_changes'),
     superseded_changes=ref('product_changes_superseded'),
-    facts=[ref('sales_events'), ref('customer_feedback'), ref('promotion_notices'), ref('purchases')],
+    facts=[
+        ref('sales_events'), ref('customer_feedback'), ref('promotion_notices'), ref('purchases'),
+        ref('inventory_updates'),
+    ],
     superseded_facts=[
         ref('sales_events_superseded'), ref('customer_feedback_superseded'), ref('promotion_notices_superseded'),
-        ref('purchases_superseded'),
+        ref('purchases_superseded'), ref('inventory_updates_superseded'),
     ],
     member='product_id',
     valid_from='valid_from',

@@ -302,6 +302,8 @@ EXPRESSIONS: dict[str, tuple[str, str]] = {
 """Macro calls by name, each over the columns of an input."""
 
 QUERIES = {
+    "last_by": "select id % 3 as id, {{ last_by('id', ['t', 'id']) }} as answer from texts where t is not null "
+    "group by id % 3 order by id % 3",
     "list_rows": f"with lists as (select id, {{{{ json_items({MEMBER}) }}}} as list "
     " from nested) select id, item_number, item from ({{ list_rows('lists', 'list') }}) as items "
     "where left(item, 1) = 's' order by id, item_number",
@@ -579,6 +581,16 @@ def test_calendar(results: dict[str, dict[str, pa.Table]]) -> None:
         "hour_start": lambda ts: ts.replace(minute=0, second=0, microsecond=0),
     }.items():
         assert answers(results, name) == [*map(of_stamp, STAMPS), None], name
+
+
+def test_the_last_of_a_group_is_by_each_key_in_turn(results: dict[str, dict[str, pa.Table]]) -> None:
+    rows = [
+        (text.encode(), number)
+        for number, text in enumerate(inputs()["texts"].column("t").to_pylist())
+        if text is not None
+    ]
+    expected = [max(row for row in rows if row[1] % 3 == group)[1] for group in range(3)]
+    assert answers(results, "last_by") == expected
 
 
 def test_hashes(results: dict[str, dict[str, pa.Table]]) -> None:
