@@ -63,14 +63,14 @@ touched as (
 
 ),
 
--- the level before the first change is what this table has: nothing before it is another
+-- nothing before the first change is another than this table has it; a level is the sum of the changes up to it
 shelves as (
 
     select
         touched.store_id,
         touched.product_id,
         touched.touched_from,
-        coalesce({{ last_by('known.level', ['known.moved_at', 'known.event_id']) }}, 0) as opening_level
+        cast(coalesce(sum(known.level_change), 0) as bigint) as opening_level
     from touched
     left join {{ this }} as known
         on
@@ -100,7 +100,7 @@ restated as (
 
     select
         movements.*,
-        0 as opening_level
+        cast(0 as bigint) as opening_level
     from movements
 
 ),
