@@ -45,6 +45,13 @@ def test_every_decision_is_in_the_index() -> None:
             assert f"- [{heading}]({record.name}#" in index, heading
 
 
+def test_the_data_model_lists_every_view_of_silver_and_table_of_gold() -> None:
+    text = (PROJECT_ROOT / "docs" / "data-model.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"`(\w+)`", "".join(line for line in text.splitlines(True) if line.startswith("|"))))
+    models = {path.stem for folder in ("silver", "gold") for path in PROJECT_ROOT.glob(f"models/{folder}/**/*.sql")}
+    assert {name for name in models if not name.endswith("_superseded")} <= listed
+
+
 def test_the_first_page_of_the_dbt_docs_names_models_that_exist() -> None:
     text = (PROJECT_ROOT / "models" / "overview.md").read_text(encoding="utf-8")
     named = re.findall(r"\[([a-z_.]+)\]\(#!/(?:model|source)/(?:model\.levain|source\.levain)\.([a-z_.]+)\)", text)
