@@ -52,6 +52,23 @@ def test_the_data_model_lists_every_view_of_silver_and_table_of_gold() -> None:
     assert {name for name in models if not name.endswith("_superseded")} <= listed
 
 
+def test_the_data_model_says_which_fact_has_which_dimension() -> None:
+    text = (PROJECT_ROOT / "docs" / "data-model.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^\| \| (`dim_.*?)\n\n", text, re.DOTALL | re.MULTILINE)
+    head, _, *lines = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    said = {
+        (fact, dimension) for fact, *cells in lines for dimension, cell in zip(head, cells, strict=False) if cell == "x"
+    }
+    found = set()
+    for path in PROJECT_ROOT.glob("models/gold/**/*.yml"):
+        for model in yaml.safe_load(path.read_text(encoding="utf-8")).get("models", []):
+            for column in model["columns"] if model["name"].startswith("fct_") else ():
+                kind, _, ending = column["name"].rpartition("_")
+                if ending in ("key", "date"):
+                    found.add((model["name"], f"dim_{kind}" if ending == "key" else "dim_calendar"))
+    assert said == found
+
+
 def test_the_first_page_of_the_dbt_docs_names_models_that_exist() -> None:
     text = (PROJECT_ROOT / "models" / "overview.md").read_text(encoding="utf-8")
     named = re.findall(r"\[([a-z_.]+)\]\(#!/(?:model|source)/(?:model\.levain|source\.levain)\.([a-z_.]+)\)", text)
