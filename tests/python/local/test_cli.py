@@ -166,7 +166,11 @@ def test_a_second_demo_says_that_it_sent_the_same_events(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("signals", "code"), [([signal.SIGINT, signal.SIGINT], 130), ([signal.SIGTERM], 143)], ids=["Ctrl-C twice", "TERM"]
+    ("signals", "code"),
+    [
+        pytest.param([signal.SIGINT, signal.SIGINT], 130, id="Ctrl-C twice"),
+        pytest.param([signal.SIGTERM], 143, id="TERM", marks=pytest.mark.full),
+    ],
 )
 def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path, signals: list[signal.Signals], code: int) -> None:
     home = tmp_path / "home"

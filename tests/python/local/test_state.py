@@ -373,6 +373,7 @@ def test_a_catalog_that_is_older_than_the_lake(home: Path, built: Lake) -> None:
     assert Lake(home).contents() == before
 
 
+@pytest.mark.full
 def test_one_commit_behind_is_landed_again(home: Path, built: Lake) -> None:
     """A catalog one version older looks like a commit that was cut short; Kafka still has its messages."""
     backup = (home / "catalog.db").read_bytes()
@@ -447,8 +448,20 @@ def test_lost_built_tables_are_rebuilt(home: Path, built: Lake) -> None:
     assert again.contents() == before
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut short", pytest.param("garbage", marks=pytest.mark.full)])
-@pytest.mark.parametrize("part", ["manifest list", "manifest"])
+@pytest.mark.parametrize(
+    ("part", "damage"),
+    [
+        ("manifest list", "missing"),
+        ("manifest", "cut short"),
+        *(
+            pytest.param(part, damage, marks=pytest.mark.full)
+            for part, damage in (
+                *(("manifest list", "cut short"), ("manifest list", "garbage")),
+                *(("manifest", "missing"), ("manifest", "garbage")),
+            )
+        ),
+    ],
+)
 def test_a_damaged_manifest_is_named(home: Path, built: Lake, part: str, damage: str) -> None:
     table = built.tables["sales-events"].refresh()
     snapshot = table.current_snapshot()
