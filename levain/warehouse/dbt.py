@@ -180,7 +180,10 @@ def run_dbt(
     with progress(title) as advance:
         from dbt.cli.main import dbtRunner  # takes two seconds: the display is there before
 
+        from ingest.patches import dbt_events
         from levain.warehouse.duckdb_plugin import release
+
+        dbt_events.apply(_WATCHED)
 
         said: list[str] = []
         try:
@@ -556,6 +559,10 @@ class _Collector(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.messages.append(record.getMessage())
+
+
+_WATCHED = ("NodeStart", "NodeFinished")
+"""Events of level `debug` that the callback takes."""
 
 
 def _reporter(

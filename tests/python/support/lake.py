@@ -15,6 +15,7 @@ from dbt.contracts.graph.manifest import Manifest
 from ingest.catalog import ensure_table, open_catalog, watermarks
 from ingest.contracts import load_contracts
 from ingest.lander import Fetch, land
+from ingest.patches import dbt_events
 from ingest.settings import PROJECT_ROOT, Settings
 from levain.warehouse import changes
 from levain.warehouse.bronze import UNSIGNED, load_extensions
@@ -93,6 +94,7 @@ class Lake:
         places = ["--project-dir", str(PROJECT_ROOT), "--target-path", str(self.settings.root / "target")]
         places += ["--log-path", str(self.settings.root / "logs"), "--quiet", "--log-level-file", "none"]
         places += ["--no-write-json", "--threads", "1"]  # other tests run beside it: two threads only cost more
+        dbt_events.apply(())
         if Lake._manifest is None:
             Lake._manifest = parse(*places)
         everything = not tests and set(arguments) <= {"--full-refresh"}
