@@ -101,7 +101,7 @@ where _build > {{ since }}
 
 {% macro count_of(condition) %}
     {#- Measure: how many rows meet a condition. Returns a bigint. -#}
-    {{ return('cast(sum(case when ' ~ condition ~ ' then 1 else 0 end) as bigint)') }}
+    {{ return(sum_of('1', condition)) }}
 {% endmacro %}
 
 {% macro sum_of(number, condition) %}

@@ -60,9 +60,17 @@ final as (
 
 )
 
+{{- without_moved_rows(superseded, date, since) }}
+{% endmacro %}
+
+{% macro without_moved_rows(superseded, date, since) %}
+{#-
+  The end of a fact's query, after its CTE `final`. The merge looks for an event on its day only: one whose accepted
+  version is of another day now leaves the old one.
+  superseded and date are those of fact; since is the build that the model was last in.
+-#}
 {%- if is_incremental() %},
 
--- the merge looks for an event on its day only; one whose accepted version is of another day now leaves the old one
 moved as (
 
     select
@@ -79,4 +87,4 @@ moved as (
 
 select * from final
 {%- endif %}
-{% endmacro %}
+{%- endmacro %}

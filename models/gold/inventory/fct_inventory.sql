@@ -167,22 +167,4 @@ final as (
     left join products on {{ is_version_at('changed', 'event_time', 'products', 'product_id') }}
 
 )
-{% if is_incremental() %},
-
--- the merge looks for an event on its day only; one whose accepted version is of another day now leaves the old one
-moved as (
-
-    select
-        superseded.event_id,
-        superseded.event_date as movement_date
-    from {{ ref('inventory_updates_superseded') }} as superseded
-    inner join final on superseded.event_id = final.event_id and superseded.event_date <> final.movement_date
-    where superseded._build > {{ since }}
-
-)
-
-{{ with_rows_to_delete('final', 'moved', ['movement_date', 'event_id'], ['event_id', 'movement_date']) }}
-{% else %}
-
-select * from final
-{% endif %}
+{{- without_moved_rows(ref('inventory_updates_superseded'), 'movement_date', since) }}

@@ -1,4 +1,5 @@
 {{ config(materialized='view') }}
+{% set available = 'daily.closing_level + daily.sold_units + daily.wasted_units' %}
 
 with daily as (
 
@@ -38,16 +39,14 @@ final as (
         daily.transferred_out_units,
         daily.stocktakes,
         daily.stocktake_difference,
-        cast(daily.closing_level + daily.sold_units + daily.wasted_units as bigint) as available_units,
+        cast({{ available }} as bigint) as available_units,
         daily.sold_units,
         daily.wasted_units,
         daily.closing_level,
         {{ decimal_division('daily.wasted_units', 'daily.sold_units + daily.wasted_units', 7, 6) }} as waste_rate,
         -- a level below zero says that a movement is missing: what was available is not known
         {{ decimal_division(
-            'daily.sold_units',
-            'case when daily.closing_level >= 0 then daily.closing_level + daily.sold_units + daily.wasted_units end',
-            7, 6,
+            'daily.sold_units', 'case when daily.closing_level >= 0 then ' ~ available ~ ' end', 7, 6,
         ) }} as sell_through,
         daily.ran_out_at is not null as was_out_of_stock,
         daily.ran_out_at

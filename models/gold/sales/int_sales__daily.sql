@@ -17,7 +17,7 @@
         cast(sum(gross_amount) as decimal(28, 2)) as gross_amount,
         cast(sum(discount_amount) as decimal(28, 2)) as discount_amount,
         cast(sum(net_amount) as decimal(28, 2)) as net_amount,
-        cast(sum(case when cost_amount is not null then quantity else 0 end) as bigint) as costed_units,
+        {{ sum_of('quantity', 'cost_amount is not null') }} as costed_units,
         cast(sum(case when cost_amount is not null then net_amount else 0 end) as decimal(28, 2)) as costed_net_amount,
         cast(sum(cost_amount) as decimal(28, 2)) as cost_amount
 {% endcall %}

@@ -113,9 +113,8 @@ measured as (
         {{ count_of("event_type = 'remove_from_cart'") }} as cart_removals,
         {{ count_of("event_type = 'checkout'") }} as checkouts,
         {{ count_of("event_type = 'purchase'") }} as purchases,
-        cast(sum(case when event_type = 'add_to_cart' then coalesce(quantity, 1) else 0 end) as bigint) as added_units,
-        cast(sum(case when event_type = 'remove_from_cart' then coalesce(quantity, 1) else 0 end) as bigint)
-            as removed_units
+        {{ sum_of('coalesce(quantity, 1)', "event_type = 'add_to_cart'") }} as added_units,
+        {{ sum_of('coalesce(quantity, 1)', "event_type = 'remove_from_cart'") }} as removed_units
     from events
     group by session_id
 

@@ -180,7 +180,6 @@ def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path, signals: list
         env=environment(home, {"LEVAIN_BROKER_PORT": str(free_port())}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job would ignore it
     ) as demo:
         deadline = time.monotonic() + 60
         while not (home / "run" / "worker.json").exists():
@@ -347,7 +346,6 @@ def test_an_interrupted_build_is_followed_by_a_whole_one(home: Path) -> None:
         command("build", "--full-refresh"),
         env=environment(home, {}),
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as build:
         deadline = time.monotonic() + 60
         while not (home / "run" / "build.lock").read_text().startswith(f"pid {build.pid},"):
@@ -370,7 +368,6 @@ def test_an_interrupt_ends_a_long_query(home: Path) -> None:
         command("query", sql),
         env=environment(home, {}),
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as query:
         deadline = time.monotonic() + 60
         while len(list(Path(f"/proc/{query.pid}/task").iterdir())) < 2:

@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from lake import Lake
+from lake import Lake, own_environment
 
 NOW = datetime(2026, 1, 20, 12, tzinfo=UTC)
 SELECTED = ("--select", "+mart_inventory_health", "+dim_weather")
@@ -79,9 +79,7 @@ OTHERS = [Movement(900_002, 5, "B", "sale", -2), Movement(900_003, 40, "C", "pro
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("LEVAIN_HOME", "DBT_PROFILES_DIR"):
-            patch.delenv(name, raising=False)
+    with own_environment():
         lake = Lake(Path(tmp_path_factory.mktemp("late")))
         send(lake, [*BASE, *MOVED, *OTHERS])
         weather = {"humidity_pct": 80, "precipitation_mm": 0, "wind_kmh": 5, "condition": "fog"}

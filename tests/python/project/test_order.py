@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from lake import Lake, connect
+from lake import Builds, Lake, own_environment
 from random_logs import a_log
 
 from levain.warehouse import changes
 
 SALES = ("--select", "+mart_hourly_sales", "+mart_sales_performance", "+top_produits")
-Builds = Callable[[int, str], list[tuple[Any, ...]]]
+AGAIN = (*SALES, "--exclude", "marketplace_clients", "released_messages")
 
 LANDING = "ingested_at|ingest_batch_id|last_ingested_at"
 """Columns that say when and how a message landed, which differ between homes."""
@@ -178,19 +176,12 @@ def price(number: int, valid_from: str, cost: float, product: str) -> bytes:
 @pytest.fixture(scope="module")
 def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
     """The rows of a query after each of three builds, 1 to 3. Every story has products and a store of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("LEVAIN_HOME", "DBT_PROFILES_DIR"):
-            patch.delenv(name, raising=False)
+    with own_environment():
         lake = Lake(tmp_path_factory.mktemp("stories"))
-        kept = [lake.settings.root / f"build {number}" / "levain.duckdb" for number in (1, 2, 3)]
+        builds = Builds(lake)
 
         def sell(*sales: bytes, partition: int, timestamp: int = 5_000) -> None:
             lake.send("sales-events", sales, partition=partition, timestamp=timestamp, received_at=RECEIVED)
-
-        def build(number: int) -> None:
-            lake.build(*SALES, *(("--exclude", "marketplace_clients", "released_messages") if number > 1 else ()))
-            kept[number - 1].parent.mkdir()
-            shutil.copy(lake.settings.duckdb_file, kept[number - 1])
 
         prices = [price(n, "2026-01-01T00:00:00Z", cost, f"P{n}") for n, cost in ((1, 1.0), (2, 9.0))]
         lake.send("product-changes", prices, received_at=RECEIVED)
@@ -204,7 +195,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
             "pays": "France", "segment": "Particulier",
         }  # fmt: skip
         lake.send("ventes_stream", [json.dumps(vente).encode()], received_at=DAY)
-        build(1)
+        builds.build(*SALES)
 
         lake.send("product-changes", [price(3, "2026-01-19T12:00:00Z", 2.0, "P1")], received_at=RECEIVED)
         sell(sale(200, "2026-01-18T10:00:00Z", "moved", "P4"), partition=1, timestamp=1_000)
@@ -213,16 +204,11 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
             "insert into reference.marketplace_clients values (99, 'Zoe', 'France', 'Particulier', '2026-01-01');"
             "insert into reference.released_messages values ('test', 'sales-events', 3, 0, 'ops', 'till was offline')"
         )
-        build(2)
+        builds.build(*AGAIN)
 
         sell(sale(300, DAY, "stays", "P7"), partition=2, timestamp=1_000)
-        build(3)
-
-        def read(number: int, sql: str) -> list[tuple[Any, ...]]:
-            with connect(kept[number - 1]) as connection:
-                return connection.execute(sql).fetchall()
-
-        return read
+        builds.build(*AGAIN)
+        return builds
 
 
 def test_a_late_price_change_restates_exactly_the_sales_it_concerns(builds: Builds) -> None:

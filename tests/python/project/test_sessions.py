@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lake import Lake, connect
+from lake import Builds, Lake, own_environment
 
 MIDNIGHT = datetime(2026, 1, 20, tzinfo=UTC)
 HOURS = range(1, 48)
+SESSIONS = ("--select", "+mart_user_sessions")
 TABLES = ("gold.fct_web_sessions", "gold.mart_user_sessions")
-Builds = Callable[[int, str], list[tuple[Any, ...]]]
 
 
 def step(number: int, at: datetime, session: str, event_type: str = "page_view", **fields: Any) -> bytes:
@@ -124,28 +122,15 @@ def send_late(lake: Lake) -> None:
 @pytest.fixture(scope="module")
 def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
     """The rows of a query after each of two builds, and, as the third, after a full refresh."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("LEVAIN_HOME", "DBT_PROFILES_DIR"):
-            patch.delenv(name, raising=False)
+    with own_environment():
         lake = Lake(tmp_path_factory.mktemp("sessions"))
-        kept = [lake.settings.root / f"build {number}" / "levain.duckdb" for number in (1, 2, 3)]
-
-        def build(number: int, *arguments: str) -> None:
-            lake.build("--select", "+mart_user_sessions", *arguments)
-            kept[number - 1].parent.mkdir()
-            shutil.copy(lake.settings.duckdb_file, kept[number - 1])
-
+        builds = Builds(lake)
         send_first(lake)
-        build(1)
+        builds.build(*SESSIONS)
         send_late(lake)
-        build(2)
-        build(3, "--full-refresh")
-
-        def read(number: int, sql: str) -> list[tuple[Any, ...]]:
-            with connect(kept[number - 1]) as connection:
-                return connection.execute(sql).fetchall()
-
-        return read
+        builds.build(*SESSIONS)
+        builds.build(*SESSIONS, "--full-refresh")
+        return builds
 
 
 def test_any_corrected_session_is_as_after_a_full_refresh(builds: Builds) -> None:

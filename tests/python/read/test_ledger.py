@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
-from lake import CLUSTER, Lake, Record
+from lake import CLUSTER, Lake, Record, own_environment
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 
 from ingest.catalog import BRONZE_SCHEMA, next_offset_property
@@ -23,9 +23,7 @@ DAYS = "quality.int_messages__daily"
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     """A lake with sample messages in two partitions, some of them faulty, built once."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("LEVAIN_HOME", "DBT_PROFILES_DIR"):
-            patch.delenv(name, raising=False)
+    with own_environment():
         lake = Lake(tmp_path_factory.mktemp("ledger") / "home")
         for number, message in enumerate(generate([TOPIC], MESSAGES, faults="all")):
             place = Record(number // 2, number, message.key, message.value, list(message.headers))

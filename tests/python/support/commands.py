@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -55,12 +56,19 @@ def levain(
 
 @contextmanager
 def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """A process, killed if it still runs at the end of the block: nothing waits for one that hangs."""
-    with subprocess.Popen(command, text=True, **options) as process:
+    """A process, killed if it still runs at the end of the block: nothing waits for one that hangs.
+
+    An interrupt reaches it, also where a shell has this run in the background, and so ignores interrupts.
+    """
+    with subprocess.Popen(command, text=True, preexec_fn=_take_interrupts, **options) as process:
         try:
             yield process
         finally:
             process.kill()
+
+
+def _take_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _run(arguments: Sequence[str], env: Mapping[str, str], cwd: str, outputs: Sequence[Path]) -> None:

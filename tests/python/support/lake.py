@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
 
@@ -49,6 +52,15 @@ def connect(path: Path, *, read_only: bool = True) -> duckdb.DuckDBPyConnection:
     load_extensions(connection)
     connection.execute("set timezone = 'UTC'")
     return connection
+
+
+@contextmanager
+def own_environment() -> Iterator[None]:
+    """For fixtures of a module: what builds set in the environment goes with the block, and nothing comes in."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("LEVAIN_HOME", "DBT_PROFILES_DIR"):
+            patch.delenv(name, raising=False)
+        yield
 
 
 def parse(*options: str) -> Manifest:
@@ -161,3 +173,23 @@ class Lake:
                 )
                 for schema, name in names
             }
+
+
+class Builds:
+    """Builds of a lake, each of whose tables can be read after later ones: `builds(number, query)`, from 1."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+        self.kept: list[Path] = []
+
+    def build(self, *arguments: str) -> None:
+        """Build, and keep a copy of the tables."""
+        self.lake.build(*arguments)
+        self.kept.append(self.lake.settings.root / f"build {len(self.kept) + 1}" / "levain.duckdb")
+        self.kept[-1].parent.mkdir()
+        shutil.copy(self.lake.settings.duckdb_file, self.kept[-1])
+
+    def __call__(self, number: int, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of a query on what a build left."""
+        with connect(self.kept[number - 1]) as connection:
+            return connection.execute(sql).fetchall()

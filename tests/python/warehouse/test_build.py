@@ -23,7 +23,7 @@ from commands import PROGRAM
 from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
 from dbt_common.events.base_types import EventMsg
-from lake import Lake, parse
+from lake import Lake, own_environment, parse
 
 from ingest.errors import LevainError
 from ingest.settings import PROJECT_ROOT
@@ -128,9 +128,7 @@ class Project:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A project whose sales, of 1 and of 5 units, were built and tested: the first build of its home, of a part."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("LEVAIN_HOME", "DBT_PROFILES_DIR"):
-            patch.delenv(name, raising=False)
+    with own_environment():
         project = Project(tmp_path_factory.mktemp("build") / "l'été #1")
         project.lake.send("sales-events", [sale(1, 1), sale(2, 5)], received_at=RECEIVED)
         project.first = project.dbt("build", *SALES)
