@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from clocks import clock
 from lake import Lake
 from pyiceberg.table import Table
 from typer.testing import CliRunner
+from workers import Worker
 
 from ingest.catalog import ensure_table, open_catalog, watermarks
 from ingest.contracts import contract_for
@@ -30,7 +29,7 @@ from ingest.lander import land
 from ingest.maintenance import maintain
 from ingest.patches import iceberg_times, iceberg_transaction
 from ingest.patches.iceberg_times import in_order
-from ingest.settings import PROJECT_ROOT, Settings
+from ingest.settings import Settings
 from levain.local.stack import Stack
 from levain.warehouse.bronze import load_extensions
 
@@ -115,13 +114,9 @@ def run(home: Path, *arguments: str, **variables: str) -> Said:
 
 def worker(home: Path) -> str:
     """What a worker says that ends before it reads anything; there is no Kafka."""
-    program = [sys.executable, "-m", "faust", "-A", "ingest.app", "worker", "-l", "info", "--without-web"]
-    environment = {**os.environ, "LEVAIN_HOME": str(home), "LEVAIN_KAFKA_BOOTSTRAP": "127.0.0.1:9"}
-    done = subprocess.run(
-        program, env=environment, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 1
-    return done.stdout + done.stderr
+    started = Worker(home, home.with_name("worker.log"), LEVAIN_KAFKA_BOOTSTRAP="127.0.0.1:9")
+    assert started.wait(60) == 1
+    return started.output
 
 
 # Two homes

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -15,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from commands import Forked
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from exactness import Content, Place, committed, differences, holes, rows
@@ -30,14 +29,14 @@ SALES, CHANGES, VENTES = "sales-events", "product-changes", "ventes_stream"
 
 
 class Worker:
-    """A `faust -A ingest.app worker` as it is typed, in a process of its own."""
+    """A `faust -A ingest.app worker`, in a process of its own."""
 
     def __init__(self, home: Path, log: Path, module: str = "ingest.app", **environment: str) -> None:
         self.log = log
-        command = [sys.executable, "-m", "faust", "-A", module, "worker", "-l", "info"]
+        command = ["faust", "-A", module, "worker", "-l", "info"]
         variables = {"PATH": os.environ["PATH"], "HOME": str(home), "LEVAIN_HOME": str(home), **environment}
-        with log.open("ab") as output:
-            self.process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output, stderr=subprocess.STDOUT)
+        log.touch()
+        self.process = Forked(command, env=variables, cwd=ROOT, outputs=[log, log])
 
     def wait(self, seconds: float = 40) -> int:
         return self.process.wait(seconds)
