@@ -8,12 +8,13 @@ configuration, as the `faust` command does; catalog, Kafka and the metrics' port
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 from faust.types import StreamT
 
-from ingest.contracts import load_contracts
+from ingest.contracts import AVRO, load_contracts
 from ingest.errors import LevainError, Unavailable
 from ingest.settings import load_settings
 from ingest.transport import SCHEME
@@ -62,11 +63,18 @@ def land_topic(buffer: TopicBuffer) -> None:
 @app.task
 async def commit_in_time() -> None:
     """Land what is buffered every few seconds, however little it is."""
+    decoded = {topic for topic, buffer in app.buffers.items() if buffer.contract.encoding == AVRO}
+    at_once = [buffer for topic, buffer in app.buffers.items() if topic not in decoded]
+    # Each topic that may wait for the schema registry waits by itself.
+    await asyncio.gather(_land_in_time(at_once), *(_land_in_time([app.buffers[topic]]) for topic in decoded))
+
+
+async def _land_in_time(buffers: Sequence[TopicBuffer]) -> None:
     while not app.should_stop:
         await app.sleep(app.settings.commit_every_seconds)
         if not app.cluster.alive:
             app.end(Unavailable(f"The embedded broker {app.cluster.alias} has ended.", "Restart it: `levain up`."))
-        await app.land(*app.buffers.values())
+        await app.land(*buffers)
         # What a burst or a compaction has freed would stay with the allocator.
         await asyncio.to_thread(pa.default_memory_pool().release_unused)
 

@@ -4,7 +4,8 @@ A contract is an Open Data Contract Standard 3.1 document (https://bitol-io.gith
 whose one schema object describes a topic's events. What the standard has no word for is a custom property:
 
 ========================  =====================================================================================
-on the schema object      `key`, `identity`, `eventTime` (names of fields), `partitions`, `minimumCompleteness` (0-100)
+on the schema object      `key`, `identity`, `eventTime` (names of fields), `partitions`, `minimumCompleteness` (0-100),
+                          `encoding` (of the values: `confluent-avro`, `confluent-json-schema`; else they are JSON)
 on a property             `weight` (its part of the quality score), `column` (its name in the warehouse, where
                           the field's own name will not do), `strict` (true: an unknown reference holds the event),
                           `identifier` (true: an integer that names something, and is never added up)
@@ -49,6 +50,8 @@ from ingest.settings import PROJECT_ROOT
 CONTRACTS_DIR = Path(__file__).resolve().parent / "contracts"
 SCALARS = ("string", "integer", "number", "boolean", "timestamp", "date")
 LOGICAL_TYPES = (*SCALARS, "object", "array")
+AVRO, JSON_SCHEMA = ENCODINGS = ("confluent-avro", "confluent-json-schema")
+"""How a topic's values may be encoded, in Confluent's wire format, if they are not plain JSON."""
 DEEPEST = 8
 """Objects within each other, at most."""
 
@@ -208,6 +211,8 @@ class Contract:
     minimum_completeness: int
     frequency_hours: int | None
     """At least how often something is sent; None: nothing is promised."""
+    encoding: str | None
+    """One of `ENCODINGS`; None: the values are JSON."""
     fields: tuple[Field, ...]
     rules: tuple[Rule, ...]
 
@@ -331,7 +336,8 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 
 def _contract(path: Path, document: OpenDataContractStandard, schema: SchemaObject) -> Contract:
-    custom = _custom(path, "schema", schema, ("key", "identity", "eventTime", "partitions", "minimumCompleteness"))
+    known = ("key", "identity", "eventTime", "partitions", "minimumCompleteness", "encoding")
+    custom = _custom(path, "schema", schema, known)
     topic = schema.physicalName or ""
     if not _TOPIC.fullmatch(topic):
         raise _wrong(path, "schema.physicalName", "must be the topic's name")
@@ -345,6 +351,9 @@ def _contract(path: Path, document: OpenDataContractStandard, schema: SchemaObje
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise _wrong(path, "schema.properties", f"{attribute} '{twice[0]}' is duplicated")
+    encoding = custom.get("encoding")
+    if encoding is not None and encoding not in ENCODINGS:
+        raise _wrong(path, "schema.customProperties.encoding", f"must be one of {', '.join(ENCODINGS)}, or absent")
     by_name = {field.name: field for field in columns if field.logical_type != "array" and len(field.path) == 1}
     _check_columns(path, columns, {"event_id": custom.get("identity"), "event_time": custom.get("eventTime")})
     for role in ("key", "identity", "eventTime"):
@@ -376,6 +385,7 @@ def _contract(path: Path, document: OpenDataContractStandard, schema: SchemaObje
             path, "schema.customProperties.minimumCompleteness", custom.get("minimumCompleteness", 0), 0, 100
         ),
         frequency_hours=_frequency(path, document.slaProperties or []),
+        encoding=encoding,
         fields=fields,
         rules=_rules(path, schema, fields),
     )

@@ -132,6 +132,16 @@ class Fetch:
         """Bytes of keys and values."""
         return _size(self.rows)
 
+    def decoded(self, texts_of: Callable[[list[bytes | None]], list[str | None]]) -> Fetch:
+        """The same messages, with the text that each payload has as `value`, and every payload as `value_bytes`."""
+        payloads = pc.coalesce(self.rows["value_bytes"], self.rows["value"].cast(pa.large_binary()))
+        columns = {"value": pa.array(texts_of(payloads.to_pylist()), pa.large_string()), "value_bytes": payloads}
+        rows = self.rows
+        for name, column in columns.items():
+            place = rows.schema.get_field_index(name)
+            rows = rows.set_column(place, rows.schema.field(place), column)
+        return replace(self, rows=rows)
+
     def above(self, offset: int) -> Fetch:
         """The part of it at or above an offset."""
         if offset <= self.start:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -46,6 +47,11 @@ class Settings(BaseSettings):
     kafka_group: str = Field("levain-ingest", description="consumer group of the worker (Faust's app id)")
     kafka_replication_factor: int = Field(1, ge=1, description="of the topics that `levain init` creates")
     broker_port: int = Field(19092, ge=1, le=65535, description="port of the embedded broker")
+
+    schema_registry_url: str = Field("", description="of an API like Confluent's; needed by `confluent-avro` topics")
+    schema_registry_username: str = Field("", description="empty: no authentication")
+    schema_registry_password: SecretStr = SecretStr("")
+    schema_registry_ssl_cafile: str = Field("", description="PEM file; empty: the usual authorities")
 
     catalog_uri: str = Field("", description="empty: SQLite in the home; else any PyIceberg catalog URI")
     catalog_type: Literal["sql", "rest", "glue"] = "sql"
@@ -110,6 +116,16 @@ class Settings(BaseSettings):
             if found is None or not 1 <= int(found["port"]) <= 65535:
                 raise ValueError(f"`{server}` is not host:port, with a port from 1 to 65535")
         return servers
+
+    @field_validator("schema_registry_url")
+    @classmethod
+    def _registry_can_be_asked(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
+            raise ValueError("write it as http://host:port or https://host:port, with the path of the API")
+        if parts.username or parts.password:
+            raise ValueError("set its user and password by LEVAIN_SCHEMA_REGISTRY_USERNAME and _PASSWORD")
+        return url
 
     @field_validator("duckdb_memory_limit")
     @classmethod

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import itertools
 import logging
 import math
 import os
@@ -27,11 +28,12 @@ from pyiceberg.table import Table
 
 from ingest import kafka, lake, lander, logs, maintenance
 from ingest.catalog import Partition, ensure_table, open_catalog, refresh, topic_id, watermarks
-from ingest.contracts import Contract
+from ingest.contracts import AVRO, JSON_SCHEMA, Contract
 from ingest.errors import LevainError, StateError, Unavailable, first_line
 from ingest.health import Health, serve
 from ingest.lander import Fetch
 from ingest.metrics import Metrics
+from ingest.registry import Registry, json_texts
 from ingest.settings import Settings
 from ingest.transport import LandingApp
 
@@ -45,6 +47,9 @@ log = logging.getLogger(__name__)
 
 #: How long Kafka may take to tell a topic's id before it is asked again; an election of its controller takes as long.
 ASK_SECONDS = 3.0
+
+#: Between two questions to what is away, in seconds, at most; at first it is half a second.
+LONGEST_PAUSE = 4.0
 
 #: From the shutdown (SIGTERM) until the process has ended, at most.
 STOP_SECONDS = 9.0
@@ -106,6 +111,8 @@ class TopicBuffer:
 
     def _land(self, fetches: list[Fetch]) -> lander.Landed:
         self._check_topic()
+        if (texts_of := self.app.texts_of(self.contract)) is not None:
+            fetches = self._patiently(lambda: [fetch.decoded(texts_of) for fetch in fetches])
         with self._commit_lock:
             return lander.land(
                 self.table,
@@ -152,16 +159,17 @@ class TopicBuffer:
         return self._patiently(lambda: self.app.topic_ids(topic, seconds=ASK_SECONDS)[topic])
 
     def _patiently(self, ask: Callable[[], T]) -> T:
-        """The answer of Kafka or of the catalog, for which it is asked as long as it may be away."""
+        """The answer of Kafka, the catalog or the registry, which are asked ever later as long as they may be away."""
         began = time.monotonic()
-        while True:
+        for tries in itertools.count():
             try:
                 return ask()
             except Unavailable as error:
                 if not self._try_again(error, time.monotonic() - began):
                     raise
                 log.warning("%s: %s", self.contract.topic, error.message)
-                time.sleep(0.5)
+                time.sleep(min(LONGEST_PAUSE, 0.5 * 2 ** min(tries, 10)))
+        raise AssertionError("unreachable")
 
     @contextmanager
     def _under_way(self, what: str) -> Iterator[None]:
@@ -251,7 +259,11 @@ class App(faust.App, LandingApp):
         self.accept_missing = settings.accept_missing
         self.health = Health(settings.commit_patience_seconds)
         self.metrics = Metrics(contracts, self.health.readings)
-        self.buffers = {topic: TopicBuffer(contract, self) for topic, contract in contracts.items()}
+        encodings = {contract.encoding for contract in contracts.values()}
+        self._registry = Registry(settings) if AVRO in encodings else None
+        # Those that may wait for the registry come last: no other topic waits for them.
+        in_turn = sorted(contracts.items(), key=lambda item: item[1].encoding == AVRO)
+        self.buffers = {topic: TopicBuffer(contract, self) for topic, contract in in_turn}
 
     async def on_first_start(self) -> None:
         """Find the cluster and the tables, or say what is missing before anything is read."""
@@ -307,6 +319,12 @@ class App(faust.App, LandingApp):
             found |= await asyncio.to_thread(buffer.watermarks)
             self.health.failing.pop(topic, None)
         return found
+
+    def texts_of(self, contract: Contract) -> Callable[[list[bytes | None]], list[str | None]] | None:
+        """What decodes a topic's payloads; None for plain JSON."""
+        if contract.encoding == AVRO and self._registry is not None:
+            return self._registry.avro_texts
+        return json_texts if contract.encoding == JSON_SCHEMA else None
 
     def begins(self, beginnings: Mapping[Partition, int]) -> None:
         """Note where partitions that have landed nothing are read from."""

@@ -268,6 +268,7 @@ def _promises(contract: Contract) -> dict[str, Any]:
         "identity": contract.identity,
         "event_time": contract.event_time,
         "minimum_completeness": contract.minimum_completeness,
+        **({"encoding": contract.encoding} if contract.encoding else {}),
         "fields": {field.name: _field_promises(field) for field in contract.fields},
         "rules": {
             rule.name: {

@@ -28,7 +28,9 @@ checked as (
         {{ date_of('event_time') }} as event_date,
         {{ md5_text('payload') }} as payload_md5,
         case
-            when payload_bytes is not null then 'message_not_utf8'
+            {%- for rule, condition in unread_payload(contract).items() %}
+            when payload is null and {{ condition }} then '{{ rule }}'
+            {%- endfor %}
             when payload is null then 'message_tombstone'
             when fields is null then 'message_malformed'
             else concat_ws(
@@ -54,6 +56,18 @@ checked as (
 select
     {{ topic_columns(contract) | join(',\n    ') }}
 from checked
+{% endmacro %}
+
+{% macro unread_payload(contract) %}
+    {#-
+      Rule -> condition under which a payload that has no text breaks it, in their order. A payload in Confluent's wire
+      format begins with a byte 0 and four bytes of a schema's id, and lands beside its text: ingest/registry.py.
+    -#}
+    {% set encoding, not_utf8 = contract.get('encoding'), {'message_not_utf8': 'payload_bytes is not null'} %}
+    {% if not encoding %}{{ return(not_utf8) }}{% endif %}
+    {% set unframed = {'message_without_schema_id': "hex(payload_bytes) not like '00________%'"} %}
+    {% if encoding == 'confluent-json-schema' %}{{ return(dict(unframed, **not_utf8)) }}{% endif %}
+    {{ return(dict(unframed, message_undecodable='payload_bytes is not null')) }}
 {% endmacro %}
 
 {% macro broken_limits(name, field) %}

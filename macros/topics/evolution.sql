@@ -176,6 +176,10 @@
         {% do changes.append({'breaking': true, 'what': 'the ' ~ role | replace('_', ' ') ~ ' is ' ~ new[role]
             ~ ', no longer ' ~ old[role]}) %}
     {% endfor %}
+    {% if old.get('encoding') != new.get('encoding') %}
+        {% do changes.append({'breaking': false, 'what': 'the encoding is ' ~ shown_promise(new.get('encoding'))
+            ~ ', no longer ' ~ shown_promise(old.get('encoding'))}) %}
+    {% endif %}
     {% do changes.extend(fields_changes(old.fields, new.fields)) %}
     {% for name, rule in old.rules.items() if rule != new.rules.get(name) %}
         {% set kept = new.rules.get(name) %}
