@@ -53,8 +53,8 @@ BRONZE_SCHEMA = Schema(
     NestedField(5, "kafka_timestamp", TimestamptzType(), doc="the record's timestamp in Kafka"),
     NestedField(6, "key", StringType(), doc="null when there is none, or when it is not UTF-8"),
     NestedField(7, "key_bytes", BinaryType(), doc="the key when it is not UTF-8"),
-    NestedField(8, "value", StringType(), doc="null for a tombstone, or when it is not UTF-8"),
-    NestedField(9, "value_bytes", BinaryType(), doc="the value when it is not UTF-8"),
+    NestedField(8, "value", StringType(), doc="null for a tombstone, or when it has no text"),
+    NestedField(9, "value_bytes", BinaryType(), doc="the value when it is not UTF-8, or was encoded"),
     NestedField(
         10,
         "headers",

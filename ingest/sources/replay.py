@@ -63,6 +63,11 @@ def replay(
             was not acknowledged.
     """
     contract = contract_for(topic)
+    if contract.encoding is not None:
+        raise BadInput(
+            f"The values of {topic} are encoded ({contract.encoding}), and a replay sends plain JSON.",
+            "Send them with a producer that uses the schema registry.",
+        )
     sent = 0
     with closing(duckdb.connect()) as connection:
         names, rows = read_rows(connection, sql_file)

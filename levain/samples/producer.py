@@ -167,8 +167,9 @@ def _sales(counts: Mapping[str, int]) -> int:
 
 
 def _sources(contracts: Mapping[str, Contract]) -> dict[str, Source]:
-    """Topic -> its generator: its own in `events`, else the one for any contract."""
-    return {topic: SOURCES.get(topic) or source_for(contract) for topic, contract in contracts.items()}
+    """Topic -> its generator: its own in `events`, else the one for any contract of plain JSON."""
+    plain = {topic: contract for topic, contract in contracts.items() if contract.encoding is None}
+    return {topic: SOURCES.get(topic) or source_for(contract) for topic, contract in plain.items()}
 
 
 def _checked_topics(sources: Mapping[str, Source], topics: Sequence[str] | None) -> list[str]:
@@ -177,7 +178,7 @@ def _checked_topics(sources: Mapping[str, Source], topics: Sequence[str] | None)
     if unknown:
         raise BadInput(
             f"There are no sample events for {', '.join(unknown)}.",
-            f"There are for: {', '.join(sources)}. A data contract gives a topic its own.",
+            f"There are for: {', '.join(sources)}. A data contract gives a topic its own, unless it has an `encoding`.",
         )
     return sorted(set(topics or sources), key=lambda topic: (-sources[topic].share, topic))
 

@@ -29,7 +29,7 @@ checked as (
         {{ md5_text('payload') }} as payload_md5,
         case
             {%- for rule, condition in unread_payload(contract).items() %}
-            when payload is null and {{ condition }} then '{{ rule }}'
+            when {{ condition }} then '{{ rule }}'
             {%- endfor %}
             when payload is null then 'message_tombstone'
             when fields is null then 'message_malformed'
@@ -60,8 +60,8 @@ from checked
 
 {% macro unread_payload(contract) %}
     {#-
-      Rule -> condition under which a payload that has no text breaks it, in their order. A payload in Confluent's wire
-      format begins with a byte 0 and four bytes of a schema's id, and lands beside its text: ingest/registry.py.
+      Rule -> condition under which a payload that has no text breaks it, in their order. In Confluent's wire format it
+      begins with a byte 0 and four bytes of a schema's id: ingest/registry.py.
     -#}
     {% set encoding, not_utf8 = contract.get('encoding'), {'message_not_utf8': 'payload_bytes is not null'} %}
     {% if not encoding %}{{ return(not_utf8) }}{% endif %}

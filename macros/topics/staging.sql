@@ -18,7 +18,7 @@ with messages as (
         ingested_at,
         ingest_batch_id,
         value as payload,
-        value_bytes as payload_bytes,
+        {{ 'case when value is null then value_bytes end' if contract.get('encoding') else 'value_bytes' }} as payload_bytes,
         {{ parse_json_object('value', members) }} as fields
     from {{ bronze }}
 

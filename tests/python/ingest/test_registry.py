@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import requests
+from authority import Authority
 from confluent_kafka.schema_registry import Schema, SchemaReference, SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.schema_registry.json_schema import JSONSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 from schema_registry import SmallRegistry, apicurio, small_registry
-from test_security import Authority
 
 from ingest import registry as ours
 from ingest.errors import ConfigurationError, Unavailable
@@ -30,6 +30,7 @@ LATER = json.dumps(
     {"type": "record", "name": "Sale", "fields": [{"name": "amount", "type": "int"},
                                                   {"name": "till", "type": ["null", "string"], "default": None}]}
 )  # fmt: skip
+JSON_SALE = '{"$schema": "http://json-schema.org/draft-07/schema#", "title": "Sale", "type": "object"}'
 MONEY = Schema('{"type": "record", "name": "Money", "fields": [{"name": "cents", "type": "long"}]}', "AVRO")
 
 
@@ -67,7 +68,7 @@ def test_each_schema_is_asked_for_once(registry: SmallRegistry) -> None:
 
 def test_what_cannot_be_decoded_has_no_text(registry: SmallRegistry, caplog: pytest.LogCaptureFixture) -> None:
     good = encoded(registry.url, SALE, {"amount": 300})
-    JSONSerializer('{"title": "Sale", "type": "object"}', client(registry.url))({}, CONTEXT)
+    JSONSerializer(JSON_SALE, client(registry.url))({}, CONTEXT)
     endless = {"type": "record", "name": "L", "fields": [{"name": "next", "type": ["null", "L"]}]}
     client(registry.url).register_schema("endless", Schema(json.dumps(endless), "AVRO"))
     wrong = {
@@ -202,9 +203,7 @@ def test_apicurio_registry(tmp_path: Path) -> None:
             '{"price": {"cents": 5}}',
             None,
         ]
-        written = JSONSerializer('{"title": "Sale", "type": "object"}', api)(
-            {"a": 1}, SerializationContext("j", MessageField.VALUE)
-        )
+        written = JSONSerializer(JSON_SALE, api)({"a": 1}, SerializationContext("j", MessageField.VALUE))
         assert [json.loads(text or "") for text in json_texts([written])] == [{"a": 1}]
         assert texts(url, written) == [None]
         with pytest.raises(Unavailable, match="it answers 404"):

@@ -237,6 +237,14 @@ OBJECTS = {
     '[{"n":1,"d":"2026-02-30"}]': None, '[{"n":1,"b":1}]': None,
     '[{"n":1},null]': None, '[{"n":1},[]]': None, '[{"n":1},"{}"]': None, '{"n":1}': None, '"[{}]"': None, "null": None,
 }  # fmt: skip
+PAYLOADS = {
+    # bytes without a text -> what a topic's encodings call that
+    None: (None, None), b"": ("message_without_schema_id",) * 2, b"\0": ("message_without_schema_id",) * 2,
+    b"\0\0\0\0": ("message_without_schema_id",) * 2, b"\1\0\0\0\7x": ("message_without_schema_id",) * 2,
+    b"{}{}{}": ("message_without_schema_id",) * 2, b"\xff\0\0\0\7x": ("message_without_schema_id",) * 2,
+    b"\0\0\0\0\7": ("message_undecodable", "message_not_utf8"),
+    b"\0\xff\xff\xff\xff" + bytes(range(256)) * 9: ("message_undecodable", "message_not_utf8"),
+}  # fmt: skip
 OBJECT = (
     "{'type': 'object', 'members': {'n': {'type': 'decimal(9,2)', 'required': true}, 'd': {'type': 'date'}, "
     "'t': {'type': 'string'}, 'u': {'type': 'uuid'}, 'b': {'type': 'boolean'}, 'm': {'type': 'timestamp'}}}"
@@ -307,6 +315,12 @@ QUERIES = {
     "list_rows": f"with lists as (select id, {{{{ json_items({MEMBER}) }}}} as list "
     " from nested) select id, item_number, item from ({{ list_rows('lists', 'list') }}) as items "
     "where left(item, 1) = 's' order by id, item_number",
+    **{
+        f"unread_payload{encoding}": f"select id, case {{% set topic = {{'encoding': 'confluent{encoding}'}} %}}"
+        "{% for rule, condition in unread_payload(topic).items() %} when {{ condition }} then '{{ rule }}' {% endfor %}"
+        " end as answer from payloads order by id"
+        for encoding in ("-avro", "-json-schema")
+    },
     "date_spine": "{{ date_spine(\"date '2024-02-27'\", \"date '2024-03-02'\") }} order by date_day",
     "date_spine_empty": "{{ date_spine(\"date '2024-03-02'\", \"date '2024-02-27'\") }}",
     "date_spine_one": "{{ date_spine(\"date '2024-03-02'\", \"date '2024-03-02'\") }}",
@@ -341,6 +355,7 @@ def inputs() -> dict[str, pa.Table]:
         "stamps": pa.table(
             {"id": range(len(STAMPS) + 1), "ts": pa.array([*STAMPS, None], pa.timestamp("us", tz="UTC"))}
         ),
+        "payloads": pa.table({"id": range(len(PAYLOADS)), "payload_bytes": pa.array(PAYLOADS, pa.binary())}),
         "divisions": pa.table(
             {
                 "id": range(len(DIVISIONS)),
@@ -513,6 +528,11 @@ def test_documents_are_read_as_strictly_as_the_standard(
 def test_string_fields_are_known_from_other_values(results: dict[str, dict[str, pa.Table]]) -> None:
     found = answers(results, "stringness")[len(DOCUMENTS) : len(DOCUMENTS) + len(STRINGNESS)]
     assert dict(zip([text for text, _ in STRINGNESS], found, strict=True)) == dict(STRINGNESS)
+
+
+def test_payloads_without_a_text(results: dict[str, dict[str, pa.Table]]) -> None:
+    for place, encoding in enumerate(("-avro", "-json-schema")):
+        assert answers(results, f"unread_payload{encoding}") == [names[place] for names in PAYLOADS.values()]
 
 
 def test_numbers(results: dict[str, dict[str, pa.Table]]) -> None:

@@ -10,13 +10,14 @@ import json
 import os
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 import tarfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ class SmallRegistry:
         self.needs: tuple[str, str] | None = None
         self._schemas: list[dict[str, Any]] = []  # the id is the place, from 1
         self._subjects: dict[str, list[int]] = {}
+        self._connections: list[socket.socket] = []
         self._certificate = certificate
         self.port = port or free_port()
         self.start()
@@ -59,6 +61,10 @@ class SmallRegistry:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                registry._connections.append(self.connection)
 
             def do_GET(self) -> None:
                 registry.asked.append(self.path)
@@ -87,9 +93,13 @@ class SmallRegistry:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
-        """Refuse connections from now on."""
+        """End connections, and refuse new ones from now on."""
         self._server.shutdown()
         self._server.server_close()
+        for connection in self._connections:
+            with suppress(OSError):  # it has ended
+                connection.shutdown(socket.SHUT_RDWR)
+        self._connections.clear()
 
     def forget(self, subject: str) -> None:
         """Lose a subject; its schemas' ids stay."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -31,12 +33,23 @@ SALES, CHANGES, VENTES = "sales-events", "product-changes", "ventes_stream"
 class Worker:
     """A `faust -A ingest.app worker`, in a process of its own."""
 
-    def __init__(self, home: Path, log: Path, module: str = "ingest.app", **environment: str) -> None:
+    def __init__(
+        self, home: Path, log: Path, module: str = "ingest.app", project: Path = ROOT, **environment: str
+    ) -> None:
         self.log = log
         command = ["faust", "-A", module, "worker", "-l", "info"]
         variables = {"PATH": os.environ["PATH"], "HOME": str(home), "LEVAIN_HOME": str(home), **environment}
         log.touch()
-        self.process = Forked(command, env=variables, cwd=ROOT, outputs=[log, log])
+        if project == ROOT:
+            self.process: Forked | subprocess.Popen[bytes] = Forked(
+                command, env=variables, cwd=ROOT, outputs=[log, log]
+            )
+            return
+        program = [sys.executable, "-m", *command]  # a copy of the project, whose own modules are imported
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                program, cwd=project, env=variables, stdout=output, stderr=subprocess.STDOUT
+            )
 
     def wait(self, seconds: float = 40) -> int:
         return self.process.wait(seconds)

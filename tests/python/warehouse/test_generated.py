@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from documents import documented
 
 from ingest.contracts import CONTRACTS_DIR, load_contracts
 from ingest.settings import PROJECT_ROOT
@@ -78,13 +78,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(source, project / part, ignore=shutil.ignore_patterns("python", "__pycache__"))
         else:
             shutil.copy(source, project / part)
-    text = (PROJECT_ROOT / "docs/adding-a-topic.md").read_text(encoding="utf-8")
-    contract, silver, preorders, superseded, silver_yaml, gold, gold_yaml = re.findall(
-        r"```(?:yaml|sql)\n(.*?)```", text, re.DOTALL
-    )
+    contract, silver, preorders, superseded, silver_yaml, gold, gold_yaml, encoded = documented()
     contracts = project / "contracts"
     shutil.copytree(CONTRACTS_DIR, contracts)
     (contracts / "table-bookings.odcs.yaml").write_text(contract, encoding="utf-8")
+    (contracts / "card-payments.odcs.yaml").write_text(encoded, encoding="utf-8")
     (contracts / "loyalty.odcs.yaml").write_text(AWKWARD, encoding="utf-8")
     files = render(list(load_contracts(contracts).values())) | {
         "models/silver/table_bookings.sql": silver,
@@ -128,5 +126,5 @@ def test_generated_files_and_the_documented_ones_pass_every_check(project: Path)
         for path in sorted((project / "models").rglob("*.sql"))
         if not (PROJECT_ROOT / path.relative_to(project)).exists()
     ]
-    assert len(changed) == 12
+    assert len(changed) == 16
     run(project, "sqlfluff", "lint", "--disable-progress-bar", *changed)
