@@ -14,6 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any
@@ -117,6 +118,15 @@ class Registry:
             decode = self._decoders.get(id) if id is not None else None
             texts.append(None if decode is None or payload is None else _avro_text(decode, payload))
         return texts
+
+    def check(self) -> None:
+        """See whether it answers.
+
+        Raises:
+            Unavailable: it does not, or is no such registry.
+        """
+        with suppress(_NotFound):  # no schema has this id
+            self._ask("/schemas/ids/0")
 
     def _learn(self, ids: set[int]) -> None:
         for last, pause in ((False, 0.0), (True, AGAIN_SECONDS)):

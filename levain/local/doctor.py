@@ -30,7 +30,7 @@ class Finding(NamedTuple):
 def run(settings: Settings) -> bool:
     """Print every check's finding; False if one of them is `fail`."""
     well = True
-    checks = (_python, _home, _broker_program, _kafka, _catalog, _worker, _extensions, _warehouse, _spark)
+    checks = (_python, _home, _broker_program, _kafka, _registry, _catalog, _worker, _extensions, _warehouse, _spark)
     for check in checks:
         with errors.status(f"Checking {check.__name__.strip('_').replace('_', ' ')}"):
             found = _findings(check, settings)
@@ -118,6 +118,19 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
     yield Finding("ok", f"Kafka at {cluster.bootstrap} answers, as {cluster.alias}")
     if missing:
         yield Finding("warn", f"Kafka has no topic {', '.join(missing)}", "`levain init` creates them.")
+
+
+def _registry(settings: Settings) -> Iterator[Finding]:
+    from ingest.registry import Registry
+
+    if not settings.schema_registry_url:
+        return
+    try:
+        Registry(settings).check()
+    except LevainError as error:
+        yield Finding("fail", error.message, error.hint)
+        return
+    yield Finding("ok", f"the schema registry at {settings.schema_registry_url} answers")
 
 
 def _catalog(settings: Settings) -> Iterator[Finding]:

@@ -162,6 +162,7 @@ WRONG = [
     (of_schema("key", "shop"), "schema.customProperties.key", "one of the event's fields"),
     (of_schema("identity", "customer_id"), "schema.properties", "event_id"),
     (of_schema("partitions", 0), "schema.customProperties.partitions", "1 to 10000"),
+    (of_schema("encoding", "avro"), "schema.customProperties.encoding", "one of confluent-avro, confluent-json-schema"),
     (of_schema("minimumcompleteness", 50), "schema.customProperties.minimumcompleteness", "minimumCompleteness"),
     (lambda d: field(d, "event_time").update(required=False), "schema.properties.event_time", "required timestamp"),
     (lambda d: field(d, "quantity").pop("description"), "schema.properties.quantity.description", "missing"),

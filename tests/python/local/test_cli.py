@@ -571,9 +571,12 @@ def test_doctor_finds_what_is_wrong(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         ran = levain(tmp_path / "home", "doctor", LEVAIN_BROKER_PORT=port)
         assert f"port {port} of the embedded broker is taken by" in ran.stdout
-        unreachable = levain(tmp_path / "home", "doctor", LEVAIN_CATALOG_URI=f"sqlite:///{tmp_path}/no/such/folder.db")
+        away = {"LEVAIN_CATALOG_URI": f"sqlite:///{tmp_path}/no/such/folder.db"}
+        away["LEVAIN_SCHEMA_REGISTRY_URL"] = f"http://127.0.0.1:{free_port()}"
+        unreachable = levain(tmp_path / "home", "doctor", **away)
     assert unreachable.returncode == 1
     assert "cannot be opened" in unreachable.stdout
+    assert f"The schema registry at {away['LEVAIN_SCHEMA_REGISTRY_URL']} does not answer" in unreachable.stdout
 
 
 def test_clean_asks_first(tmp_path: Path) -> None:

@@ -34,9 +34,12 @@ from workers import SALES, Worker, wait_for, wait_until
 from ingest import kafka
 from ingest.catalog import ensure_table, open_catalog, watermarks
 from ingest.contracts import CONTRACTS_DIR, Contract, load_contracts
+from ingest.errors import BadInput
 from ingest.jsontext import json_timestamp
 from ingest.settings import PROJECT_ROOT, Settings
+from ingest.sources.replay import replay
 from levain.read import ledger
+from levain.samples.producer import generate
 from levain.warehouse import dbt as warehouse
 from levain.warehouse.generate import render
 
@@ -159,7 +162,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         (folder / path).write_text(content, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(warehouse, "PROJECT_ROOT", folder)
-        patch.setattr("ingest.contracts.load_contracts", lambda: loaded)
+        for reader in ("ingest.contracts", "levain.samples.producer"):
+            patch.setattr(f"{reader}.load_contracts", lambda folder=contracts: loaded)
         yield Project(folder, Settings(home=folder / "home"), loaded)
 
 
@@ -330,6 +334,14 @@ def test_a_registry_that_stays_away_ends_the_worker(project: Project, sender: Se
     assert project.landed(AVRO) == before
 
 
+def test_plain_json_is_not_sent_into_these_topics(project: Project, tmp_path: Path) -> None:
+    assert {message.topic for message in generate(None, 50)} == {SALES}
+    with pytest.raises(BadInput, match="There are no sample events for card-payments"):
+        generate([AVRO], 50)
+    with pytest.raises(BadInput, match=r"The values of card-refunds are encoded \(confluent-json-schema\)"):
+        replay(project.settings, TEXT, tmp_path / "refunds.sql")
+
+
 @pytest.mark.full
 def test_both_engines_judge_alike(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the test before built on DuckDB, on Spark."""
@@ -347,4 +359,5 @@ def test_both_engines_judge_alike(project: Project, monkeypatch: pytest.MonkeyPa
         stop_spark()
     assert {each.relation: each.remarks for each in comparisons if not each.equal} == {}
     rows = {each.relation: each.rows[0] for each in comparisons}
-    assert rows["silver.int_card_payments__verdicts"] == rows["silver.int_card_refunds__verdicts"] != 0
+    for topic, model in VERDICTS.items():
+        assert rows[f"silver.{model}"] == len(project.landed(topic)) > 0

@@ -334,6 +334,7 @@ CHANGES: list[tuple[Change, bool | None, str]] = [
     (of_topic("key", "product_id"), True, "the key is product_id, no longer store_id"),
     (of_topic("minimumCompleteness", 97), True, "an event with its required fields only may now be incomplete"),
     (of_topic("minimumCompleteness", 70), False, "minimumCompleteness is 70, no longer 80"),
+    (of_topic("encoding", "confluent-avro"), False, "the encoding is confluent-avro, no longer none"),
     (add(customProperties=[{"property": "weight", "value": 40}]), True, "required fields only may now be incomplete"),
     (alter("line_number", logicalType="number", physicalType="decimal(9,0)"), True, "type of line_number is decimal"),
     (alter("unit_price", physicalType="decimal(12,3)"), True, "is decimal(12,3), no longer decimal(12,2)"),

@@ -15,8 +15,8 @@ from ingest.settings import PROJECT_ROOT
 FLOORS = (
     ("ingest.errors",),
     ("ingest.settings", "ingest.rules", "ingest.jsontext", "ingest.values", "ingest.patches"),
-    ("ingest.contracts",),
-    ("ingest.catalog", "ingest.kafka"),
+    ("ingest.contracts", "ingest.avrotext"),
+    ("ingest.catalog", "ingest.kafka", "ingest.registry"),
     ("ingest.lake", "ingest.lander"),
     ("ingest.maintenance", "ingest.metrics", "ingest.logs"),
     ("ingest.health", "ingest.sources"),
