@@ -46,6 +46,9 @@ _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 _Schema = Mapping[str, Any]
 
+UNREADABLE = (ValueError, EOFError, IndexError, ArithmeticError, RecursionError)
+"""What a decoder raises for bytes that are no payload of its schema."""
+
 
 class UnusableSchema(Exception):
     """Payloads cannot be read by this schema; the text says why."""
@@ -59,8 +62,8 @@ def decoder(schema: str, references: Iterable[str] = ()) -> Callable[[BytesIO], 
         references: schemas whose types it names, each after those whose types it names itself.
 
     Returns:
-        What reads a stream from where it is to its end, and gives JSON text. It raises ValueError, EOFError,
-        IndexError or ArithmeticError where that is no payload of the schema.
+        What reads a stream from where it is to its end, and gives JSON text; one of `UNREADABLE` where that is no
+        payload of the schema.
 
     Raises:
         UnusableSchema: it is not a valid schema, names a type that is not known, or has no end: a type that holds
@@ -72,11 +75,11 @@ def decoder(schema: str, references: Iterable[str] = ()) -> Callable[[BytesIO], 
         for each in (*_FLOATS, *(_readable(json.loads(text)) for text in references)):
             parse_schema(each, named)
         parsed = parse_schema(_readable(json.loads(schema)), named)
+        _has_bytes(parsed, named, {})
     except UnknownType as error:
         raise UnusableSchema(f"it names the type {error.name}, which neither it nor a reference has") from error
     except (SchemaParseException, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnusableSchema(f"it is not a valid Avro schema: {error!r}") from error
-    _has_bytes(parsed, named, {})
 
     def decode(payload: BytesIO) -> str:
         text = json_text(schemaless_reader(payload, parsed, None))

@@ -129,28 +129,29 @@ class Registry:
             self._ask("/schemas/ids/0")
 
     def _learn(self, ids: set[int]) -> None:
-        for last, pause in ((False, 0.0), (True, AGAIN_SECONDS)):
-            if ids:
-                time.sleep(pause)
-            ids = {id for id in ids if not self._fetch(id, last)}
+        if lost := {id: reason for id in ids if (reason := self._fetch(id))}:
+            time.sleep(AGAIN_SECONDS)
+            lost = {id: reason for id in lost if (reason := self._fetch(id))}
+        if lost:
+            shown, others = min(lost), len(lost) - 1
+            more = f", nor those that name {others} others" if others else ""
+            log.warning("Messages that name schema %d cannot be decoded%s: %s", shown, more, lost[shown])
 
-    def _fetch(self, id: int, last: bool) -> bool:
-        """Know a schema from now on; False where the registry does not have it. last: it is not asked again now."""
+    def _fetch(self, id: int) -> str | None:
+        """Know a schema from now on, or say why the registry does not have it."""
         try:
             answer = self._ask(f"/schemas/ids/{id}")
-            if (kind := answer.get("schemaType", "AVRO")) != "AVRO":
+            if (kind := answer.get("schemaType") or "AVRO") != "AVRO":
                 raise avrotext.UnusableSchema(f"its type is {kind}, not AVRO")
             references: dict[str, str] = {}
             self._add_references(answer, references)
             self._decoders[id] = avrotext.decoder(answer["schema"], references.values())
         except _NotFound as error:
-            if last:
-                log.warning("Messages that name schema %d cannot be decoded: %s", id, error)
-            return False
+            return str(error)
         except avrotext.UnusableSchema as error:
             log.warning("Messages that name schema %d of the registry cannot be decoded: %s", id, error)
             self._decoders[id] = None
-        return True
+        return None
 
     def _add_references(self, answer: dict[str, Any], found: dict[str, str]) -> None:
         """Add the schemas that one refers to, each after those that it refers to itself: path -> text."""
@@ -203,5 +204,5 @@ def _avro_text(decode: _Decode, payload: bytes) -> str | None:
     stream.seek(HEADER_BYTES)
     try:
         return decode(stream)
-    except (ValueError, EOFError, IndexError, ArithmeticError):
+    except avrotext.UNREADABLE:
         return None

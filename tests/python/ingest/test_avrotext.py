@@ -17,9 +17,8 @@ import avro.io
 import avro.schema
 import pytest
 
-from ingest.avrotext import UnusableSchema, decoder
+from ingest.avrotext import UNREADABLE, UnusableSchema, decoder
 
-UNREADABLE = (ValueError, EOFError, IndexError, ArithmeticError)
 MOMENT = datetime(2026, 1, 31, 12, 0, 0, 123456, UTC)
 
 
@@ -131,6 +130,18 @@ def test_nothing_but_a_whole_payload_is_read() -> None:
         except UNREADABLE:
             outcomes.add("refused")
     assert outcomes == {"read", "refused"}
+
+
+@pytest.mark.parametrize("depth", [100, 300, 5000])
+def test_a_schema_as_deep_as_it_may_be(depth: int) -> None:
+    """What is too deep for Python is refused, by the schema or the payload; it ends nothing."""
+    schema = '{"type": "array", "items": ' * depth + '"int"' + "}" * depth
+    try:
+        text = decoder(schema)(BytesIO(b"\2" * (depth + 1) + b"\0" * depth))
+    except (UnusableSchema, *UNREADABLE):
+        assert depth > 100
+    else:
+        assert text == "[" * depth + "1" + "]" * depth
 
 
 def test_types_of_other_schemas() -> None:
