@@ -46,6 +46,7 @@ LONGEST_FIRST = (
     "test_metrics.py",
     "test_stores.py",
     "test_evolution.py",
+    "test_encoded_topics.py",
     "test_end_to_end.py",
     "test_chaos.py",
     "test_fuzz.py",

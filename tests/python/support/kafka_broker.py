@@ -97,7 +97,7 @@ class ApacheKafka:
         self._properties = folder / "server.properties"
         self._properties.write_text("\n".join(f"{name}={value}" for name, value in settings.items()))
         heap = ["-Xms256m", "-Xmx512m", *SHORT_LIVED]
-        self._run = [_java(), *heap, "-cp", f"{_jars()}/*"]
+        self._run = [java(), *heap, "-cp", f"{_jars()}/*"]
         named = ["-t", cluster_id or new_cluster_id(), "-c", self._properties]
         formats = [*self._run, "kafka.tools.StorageTool", "format", *named, *format]
         subprocess.run(formats, check=True, capture_output=True)
@@ -228,7 +228,7 @@ def _wait_for(broker: Broker, process: subprocess.Popen[bytes], log: Path) -> No
     pytest.fail(f"The broker does not answer at {broker.bootstrap}:\n{log.read_text()[-2000:]}")
 
 
-def _java() -> str:
+def java() -> str:
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=str(Path(home) / "bin") if home else None)
     if java is None:

@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 import requests
-from kafka_broker import ROOT, SHORT_LIVED, _java, free_port
+from kafka_broker import ROOT, SHORT_LIVED, free_port, java
 
 APICURIO = "2.6.13.Final"
 APICURIO_FOLDER = ROOT / ".cache" / "apicurio" / APICURIO
@@ -154,7 +154,7 @@ def apicurio(folder: Path) -> Iterator[str]:
     """Apicurio Registry, its schemas in memory, for as long as the block runs; the address of its API."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/apis/ccompat/v7"
-    command = [_java(), "-Xmx512m", *SHORT_LIVED, "-jar", str(_apicurio_jar())]
+    command = [java(), "-Xmx512m", *SHORT_LIVED, "-jar", str(_apicurio_jar())]
     settings = {"QUARKUS_HTTP_PORT": str(port), "QUARKUS_HTTP_HOST": "127.0.0.1"}
     log = folder / "apicurio.log"
     with log.open("wb") as output:
