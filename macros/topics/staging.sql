@@ -154,9 +154,9 @@ with_items as (
       The warehouse's columns of a contract's fields, without event_id and event_time, which all messages have.
 
       contract: a dict as macros/topics/contracts/ have it: topic, version, key, identity, event_time (names of fields),
-      minimum_completeness, where it is said `encoding`, `fields` by name (type, required, weight; where they are said: path, column, minimum,
-      maximum, min_items, max_items, values, pattern, strict; of an array `item`, whose `members` are said where they
-      are objects) and `rules` by name (condition, weight, `sql`: the condition as it is calculated).
+      minimum_completeness, where it is said `encoding`, `fields` by name (type, required, weight; where they are said:
+      path, column, minimum, maximum, min_items, max_items, values, pattern, strict; of an array `item`, whose `members`
+      are said where they are objects) and `rules` by name (condition, weight, `sql`: the condition as it is calculated).
     -#}
     {% set columns = [] %}
     {% for name, field in contract.fields.items()
