@@ -58,8 +58,8 @@ class QueryFormat(StrEnum):
     csv = "csv"
 
 
-class LedgerFormat(StrEnum):
-    """How `levain ledger` prints."""
+class TableFormat(StrEnum):
+    """How `levain ledger`, `lineage` and `explain` print."""
 
     table = "table"
     json = "json"
@@ -203,13 +203,37 @@ def query(
 
 @app.command()
 def ledger(
-    format: Annotated[LedgerFormat, typer.Option(help="how to print it")] = LedgerFormat.table,
+    format: Annotated[TableFormat, typer.Option(help="how to print it")] = TableFormat.table,
 ) -> None:
     """Account for every message; exit code 1 if it fails."""
     from levain.read.ledger import print_ledger
 
     if not print_ledger(_settings(), format=format.value):
         raise typer.Exit(1)
+
+
+@app.command()
+def lineage(
+    column: Annotated[str, typer.Argument(help="table.column, such as mart_top_products.net_amount")],
+    format: Annotated[TableFormat, typer.Option(help="how to print it")] = TableFormat.table,
+) -> None:
+    """From a column down to contract fields, and up."""
+    from levain.read.lineage import print_lineage
+
+    print_lineage(_settings(), column, format=format.value)
+
+
+@app.command()
+def explain(
+    column: Annotated[str, typer.Argument(help="table.column, such as mart_top_products.net_amount")],
+    where: Annotated[str, typer.Option(help="SQL condition on the table's rows")] = "true",
+    format: Annotated[TableFormat, typer.Option(help="how to print it")] = TableFormat.table,
+    messages: Annotated[int, typer.Option(help="print so many of the messages, too", min=0)] = 0,
+) -> None:
+    """From a number to the messages behind it."""
+    from levain.read.explain import print_explanation
+
+    print_explanation(_settings(), column, where, format=format.value, messages=messages)
 
 
 @app.command()
@@ -239,7 +263,7 @@ def docs(
     serve: Annotated[bool, typer.Option("--serve/--no-serve", help="serve the pages until Ctrl-C")] = True,
 ) -> None:
     """Docs with column lineage, served; works offline."""
-    from levain.warehouse.dbt import docs as run
+    from levain.read.docs import docs as run
 
     run(_settings(), port=port, serve=serve)
 

@@ -61,10 +61,10 @@ def query(settings: Settings, sql: str, format: str = "table") -> None:
         BadInput: it is not one reading statement, it cannot be run, JSON would lose a column because another has
             its name, there are too many rows for a table, or see `reader`.
     """
-    statement, plan = _reading(sql)
+    statement, plan = reading(sql)
     with reader(settings) as connection:
         try:
-            _confine(connection, settings)
+            confine(connection, settings)
             if plan:
                 names = ["plan"]
                 rows: Iterator[Sequence[Any]] = ([text] for _, text in connection.execute(statement).fetchall())
@@ -122,7 +122,7 @@ def _print(names: Sequence[str], rows: Iterator[Sequence[Any]], format: str) -> 
             emit(some)
 
 
-def _reading(sql: str) -> tuple[str, bool]:
+def reading(sql: str) -> tuple[str, bool]:
     """The statement to run, and whether it asks for a plan; DuckDB's parser has found it to be one SELECT.
 
     Raises:
@@ -170,7 +170,7 @@ def _functions(tree: Any) -> Iterator[str]:
             yield from _functions(each)
 
 
-def _confine(connection: DuckDBPyConnection, settings: Settings) -> None:
+def confine(connection: DuckDBPyConnection, settings: Settings) -> None:
     """Let a connection open no file but those of the lake, for good: where new tables lie, and where the built ones do.
 
     The views of Bronze name their metadata files, `<table>/metadata/<file>`.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 import re
 import time
@@ -26,7 +25,7 @@ import duckdb
 from ingest.errors import BadInput, LevainError, StateError
 from ingest.settings import PROJECT_ROOT, Settings
 from levain import interrupts, processes
-from levain.terminal import errors, progress, say, show_table, warn
+from levain.terminal import progress, say, show_table, warn
 from levain.warehouse import changes
 
 if TYPE_CHECKING:
@@ -260,7 +259,7 @@ def reader(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """
     path = settings.duckdb_file
     if not path.exists():
-        raise _not_built(settings)
+        raise not_built(settings)
     from levain.warehouse.bronze import UNSIGNED, prepare
 
     connection = _open(path, read_only=True, config={"python_enable_replacements": False, **UNSIGNED})
@@ -306,7 +305,7 @@ def _open(path: Path, **options: Any) -> duckdb.DuckDBPyConnection:
             time.sleep(0.2)
 
 
-def _not_built(settings: Settings) -> LevainError:
+def not_built(settings: Settings) -> LevainError:
     """Why there is no file of built tables: none was made, or it is gone."""
     path = settings.duckdb_file
     if not was_built(settings):
@@ -480,85 +479,6 @@ def bronze_rows(settings: Settings) -> list[tuple[str, int]]:
         total = snapshot.summary["total-records"] if snapshot and snapshot.summary else None
         counted.append((table.name()[-1], int(total or 0)))
     return counted
-
-
-def docs(settings: Settings, *, port: int, serve: bool) -> None:
-    """Write dbt's docs and the column lineage below `target/`, and serve them until Ctrl-C.
-
-    Raises:
-        LevainError: nothing was built yet, dbt fails, or the port is taken.
-    """
-    if not settings.duckdb_file.exists():
-        raise _not_built(settings)
-    target = settings.root / "target"
-    with reader(settings):
-        pass  # says whether what will be described has passed
-    with build_lock(settings):
-        run_dbt(settings, ["docs", "generate", "--static"], "Writing the docs")
-    pages = target / "site"
-    pages.mkdir(exist_ok=True)
-    (target / "static_index.html").replace(pages / "index.html")
-    with errors.status("Tracing columns"):
-        _lineage(target, pages)
-    say("docs", str(pages / "index.html"))
-    say("lineage", str(pages / "lineage" / "index.html"))
-    if not serve:
-        return
-    from functools import partial
-    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing: each page's request is not news."""
-
-    try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), partial(Quiet, directory=str(pages)))
-    except OSError as error:
-        raise BadInput(f"Port {port} cannot be used: {error.strerror}.", "Choose another: `--port 0`.") from error
-    with server:
-        address = f"http://127.0.0.1:{server.server_address[1]}"
-        say("serving", f"{address}/ and {address}/lineage/ until Ctrl-C")
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            say("docs", "stopped")
-
-
-def _lineage(target: Path, pages: Path) -> None:
-    """Column lineage as one page that needs no network."""
-    from dbt_colibri.lineage_extractor.extractor import DbtColumnLineageExtractor
-    from dbt_colibri.report.generator import DbtColibriReportGenerator
-
-    untraced: list[str] = []
-    tracer = logging.getLogger("colibri")
-    tracer.propagate = False
-    tracer.setLevel(logging.ERROR)
-    tracer.handlers = [_Collector(untraced)]
-    extractor = DbtColumnLineageExtractor(str(target / "manifest.json"), str(target / "catalog.json"))
-    DbtColibriReportGenerator(extractor, disable_telemetry=True).generate_report(output_dir=str(pages / "lineage"))
-    page = pages / "lineage" / "index.html"
-    page.write_text(page.read_text(encoding="utf-8").replace("<head>", f"<head>{_OPEN_FIRST}", 1), encoding="utf-8")
-    if untraced:
-        warn(f"The lineage of {len(untraced)} models or columns cannot be traced; the first: {untraced[0]}")
-
-
-LINEAGE_FIRST = "model.levain.fct_sales"
-"""What the lineage page opens on, with its parents and children; by itself it takes any table."""
-
-_OPEN_FIRST = (
-    f"<script>location.search || history.replaceState(null, '', '?model={LINEAGE_FIRST}&parents=1&children=1')</script>"
-)
-
-
-class _Collector(logging.Handler):
-    """Keeps the messages it is given."""
-
-    def __init__(self, messages: list[str]) -> None:
-        super().__init__()
-        self.messages = messages
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
 
 
 _WATCHED = ("NodeStart", "NodeFinished")

@@ -28,7 +28,7 @@ from ingest.contracts import load_contracts
 from ingest.settings import PROJECT_ROOT, Settings
 from levain import processes
 from levain.dev.picture import PICTURE, draw
-from levain.warehouse.dbt import LINEAGE_FIRST
+from levain.read.docs import LINEAGE_FIRST
 
 EVENTS = 5000
 """As many as the demo sends by itself."""

@@ -12,7 +12,7 @@ import yaml
 
 from ingest.settings import PROJECT_ROOT, Settings
 from levain.cli import app
-from levain.warehouse.dbt import LINEAGE_FIRST
+from levain.read.docs import LINEAGE_FIRST
 
 README = PROJECT_ROOT / "README.md"
 PAGES = sorted([*PROJECT_ROOT.glob("*.md"), *PROJECT_ROOT.glob("docs/**/*.md")])
