@@ -142,36 +142,42 @@ def trace(
     )
     numbers = count()
 
-    def follow(relation: Relation, asked: set[str], rows: str) -> None:
+    def follow(relation: Relation, asked: set[str], keys: set[str], rows: str) -> None:
         if set(COORDINATES) <= relation.types.keys():
             connection.execute(f"insert into behind select {_list(COORDINATES)} from {rows}")
             return
-        for entry, is_first in _entries(columns, relation, asked):
+        for entry, is_first in _entries(columns, relation, asked | keys):
             source = columns.relations[entry["from"]]
             by = _by(entry)
             name = f"rows_{next(numbers)}"
             try:
-                query = _rows_of(source, relation, rows, entry, by, asked if is_first else ())
+                added_up = asked | (keys - by.keys()) if is_first else ()
+                query = _rows_of(source, relation, rows, entry, by, added_up)
                 connection.execute(f"create temp table {name} as {query}")
             except duckdb.Error as error:
                 raise ConfigurationError(
                     f"{relation.name} says in rows_from what DuckDB refuses: {one_line(error)}",
                     f"Correct it in the YAML beside {relation.path}: docs/lineage.md.",
                 ) from error
-            # the columns that rows are grouped by decide which rows these are
-            wanted = asked | (set(by) & relation.types.keys() if is_first else set())
-            reached = columns.origins((relation.name, each) for each in sorted(wanted))
-            follow(source, {column for place, column in reached if place == source.name}, name)
+            # what rows are grouped by, further up, decides which rows these are
+            grouped = keys | (set(by) & relation.types.keys() if is_first else set())
+            follow(source, _in(columns, relation, asked, source), _in(columns, relation, grouped, source), name)
             connection.execute(f"drop table {name}")
 
-    follow(relation, set(asked), rows)
+    follow(relation, set(asked), set(), rows)
+
+
+def _in(columns: Columns, relation: Relation, names: Iterable[str], source: Relation) -> set[str]:
+    """The columns of a source that columns of a relation are computed from."""
+    reached = columns.origins((relation.name, name) for name in sorted(names))
+    return {column for place, column in reached if place == source.name}
 
 
 def _entries(columns: Columns, relation: Relation, asked: set[str]) -> list[tuple[dict[str, Any], bool]]:
     """What of `rows_from` these columns need, and whether it says where the rows come from.
 
     An entry that names columns is for these alone, which need no other. Of the rest, the first says where the rows come
-    from; another is needed where a column's value comes from it.
+    from; another is needed where a column's value comes from it, or `always`.
     """
     if relation.rows_from is None:
         raise ConfigurationError(
@@ -186,7 +192,11 @@ def _entries(columns: Columns, relation: Relation, asked: set[str]) -> list[tupl
     if rest or not asked:
         general = [entry for entry in relation.rows_from if "columns" not in entry]
         direct = {name for column in rest for name, _ in columns.sources((relation.name, column))}
-        found += [(entry, place == 0) for place, entry in enumerate(general) if place == 0 or entry["from"] in direct]
+        found += [
+            (entry, place == 0)
+            for place, entry in enumerate(general)
+            if place == 0 or entry.get("always") or entry["from"] in direct
+        ]
     return found
 
 

@@ -169,7 +169,7 @@ def trace(settings: Settings, manifest: Manifest) -> Columns:
     """
     settings.run_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.run_dir, prefix="compiled-") as home:
-        scratch = settings.model_copy(update={"home": Path(home)})
+        scratch = Settings(home=Path(home))
         run_dbt(scratch, ["compile", "--full-refresh"], "Compiling the models", manifest)
         target = scratch.root / "target"
         document = json.loads((target / "manifest.json").read_bytes())
@@ -202,7 +202,7 @@ def trace(settings: Settings, manifest: Manifest) -> Columns:
         with create_tables(relations.values()) as connection:
             for table, column, kind in connection.execute(
                 "select table_schema || '.' || table_name, column_name, lower(data_type) "
-                "from information_schema.columns where table_catalog = 'levain' order by table_schema, table_name, ordinal_position"
+                "from information_schema.columns where table_catalog = 'levain' order by ordinal_position"
             ).fetchall():
                 relations[table if table in relations else table.partition(".")[2]].types[column] = kind
         (target / "catalog.json").write_text(json.dumps(_catalog(nodes, names, relations)), encoding="utf-8")

@@ -1,0 +1,368 @@
+"""`levain lineage` and `levain explain` against the tables themselves: values are changed, messages are left out, and
+Gold is computed again by the SQL of a full refresh.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+import yaml
+from lake import Lake, Record
+
+from ingest.errors import LevainError
+from ingest.settings import PROJECT_ROOT
+from levain.read import explain
+from levain.read.explain import COORDINATES, print_explanation
+from levain.read.lineage import find, print_lineage
+from levain.samples import generate
+from levain.warehouse.bronze import UNSIGNED, bronze_tables, load_extensions
+from levain.warehouse.columns import Columns, Relation, load_columns
+
+EVENTS = 2500
+Message = tuple[str, str, int, int]
+"""Kafka coordinates."""
+NEUTRAL = (None, 0, False)
+"""What a measure is of no message."""
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """Sample messages of every topic, some of them faulty, built once."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("LEVAIN_HOME", "DBT_PROFILES_DIR"):
+            patch.delenv(name, raising=False)
+        lake = Lake(tmp_path_factory.mktemp("lineage") / "home")
+        places: dict[tuple[str, int], list[Record]] = {}
+        for number, message in enumerate(generate(None, EVENTS, 1, "all")):
+            records = places.setdefault((message.topic, number % 2), [])
+            records.append(Record(len(records), number, message.key, message.value, list(message.headers)))
+        for (topic, partition), records in places.items():
+            lake.land(topic, partition, records)
+        lake.build()
+    return lake
+
+
+@pytest.fixture(scope="module")
+def columns(lake: Lake) -> Columns:
+    return load_columns(lake.settings, Lake._manifest)
+
+
+@pytest.fixture(scope="module")
+def built(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to the built tables, beside which others can be made in memory."""
+    with duckdb.connect(config={"threads": 1, **UNSIGNED}) as connection:
+        load_extensions(connection)
+        connection.execute(f"attach '{lake.settings.duckdb_file}' as levain (read_only)")
+        connection.execute("use levain; set timezone = 'UTC'")
+        yield connection
+
+
+def has_coordinates(relation: Relation) -> bool:
+    return set(COORDINATES) <= relation.types.keys()
+
+
+def is_given(relation: Relation) -> bool:
+    """Whether a rebuild takes it as it is: what has messages for rows, and what no message of the test changes."""
+    return relation.kind != "model" or relation.name in ("latest_events", "dim_calendar") or has_coordinates(relation)
+
+
+def needed(columns: Columns, name: str) -> set[str]:
+    """A relation, and all that a rebuild makes or takes for it."""
+    relation = columns.relations[name]
+    parents = () if is_given(relation) else relation.parents
+    return {name}.union(*(needed(columns, parent) for parent in parents))
+
+
+@contextmanager
+def rebuilt(
+    built: duckdb.DuckDBPyConnection, columns: Columns, names: Iterable[str], given: Mapping[str, str]
+) -> Iterator[None]:
+    """These tables, computed again in the database `again` by the SQL of a full refresh.
+
+    given: relation -> query for its rows, instead of those that were built.
+    """
+    wanted = set().union(*(needed(columns, name) for name in names))
+    built.execute("attach ':memory:' as again")
+    try:
+        for name, relation in columns.relations.items():
+            if name in wanted:
+                built.execute(f"create schema if not exists again.{relation.table.partition('.')[0]}")
+                code = relation.code.replace('"levain".', '"again".')
+                if is_given(relation):
+                    code = given.get(name, f"select * from {relation.table}")
+                built.execute(f"create table again.{relation.table} as select * from ({code})")
+        yield
+    finally:
+        built.execute("detach again")
+
+
+def keys_of(table: str) -> list[str]:
+    """The columns that a table's own test says are its key."""
+    for path in PROJECT_ROOT.glob("models/**/*.yml"):
+        for model in yaml.safe_load(path.read_text(encoding="utf-8")).get("models", []):
+            if model["name"] == table:
+                rules = [test["row_rules"]["arguments"] for test in model["data_tests"] if "row_rules" in test]
+                keys: list[list[str]] = [key for each in rules for key in each.get("keys", [])]
+                return keys[0]
+    raise LookupError(table)
+
+
+OTHER_KEYS = {
+    "mart_sales_performance": ["sale_date", "store_id", "product_id"],
+    "mart_product_sales": ["product_id"],
+    "mart_top_products": ["sales_month", "product_id"],
+    "top_produits": ["produit_id"],
+}
+"""Where its test states none, or a rank, which is another as soon as messages are left out."""
+
+
+def values(
+    built: duckdb.DuckDBPyConnection, table: str, keys: list[str], column: str
+) -> dict[tuple[str, ...], Any]:
+    """Key -> the value of a column."""
+    texts = ", ".join(f'cast("{key}" as varchar)' for key in keys)
+    return {tuple(key): value for *key, value in built.execute(f'select {texts}, "{column}" from {table}').fetchall()}
+
+
+def explained(
+    built: duckdb.DuckDBPyConnection, columns: Columns, relation: Relation, names: Iterable[str], where: str
+) -> frozenset[Message]:
+    built.execute(f"create or replace temp table asked as select * from {relation.table} where {where}")
+    explain.trace(built, columns, relation, names, "asked")
+    return frozenset(built.execute('select kafka_cluster, topic, "partition", kafka_offset from behind').fetchall())
+
+
+def only(columns: Columns, *, but: bool = False) -> dict[str, str]:
+    """For `rebuilt`: the messages of the table `kept`, or all but these."""
+    list_of = ", ".join(f'"{name}"' for name in COORDINATES)
+    return {
+        name: f"select * from {each.table} where ({list_of}) {'not ' if but else ''}in (select * from kept)"
+        for name, each in columns.relations.items()
+        if has_coordinates(each)
+    }
+
+
+TABLES = [
+    path.stem
+    for folder in ("gold", "quality")
+    for path in sorted(PROJECT_ROOT.glob(f"models/{folder}/**/*.sql"))
+    if path.stem not in ("quality_rejects", "dim_calendar", "dim_marketplace_client", "dim_marketplace_product")
+]
+"""All but what has no messages behind it, and what has their coordinates in its rows."""
+KEYS = {name: OTHER_KEYS.get(name) or keys_of(name) for name in TABLES}
+ENDS = [name for name in TABLES if not name.startswith(("int_", "fct_", "dim_"))]
+
+
+def a_third(relation: Relation) -> str:
+    """A condition that a third of a table's rows meet; what was inferred has no message behind it."""
+    listed = ", ".join(f'"{key}"' for key in KEYS[relation.name])
+    return f"{'not is_inferred and ' if 'is_inferred' in relation.types else ''}hash({listed}) % 3 = 0"
+
+
+STAYS = {
+    "dim_weather": ["weather_key", "store_id", "weather_date", "weather_hour"],  # a sale in the hour names it, too
+}
+"""Columns that stay as they are without the messages behind them, since others say the same."""
+
+
+def compare(
+    built: duckdb.DuckDBPyConnection, columns: Columns, relation: Relation, sets: dict[frozenset[Message], set[str]]
+) -> None:
+    """Of the messages behind columns alone these come out the same, and without them not."""
+    assert any(sets)
+    keys = KEYS[relation.name]
+    for messages, names in sets.items():
+        built.execute("create or replace temp table kept as from behind limit 0")
+        if messages:
+            listed = pa.table(list(zip(*messages, strict=True)), names=list(COORDINATES))
+            built.execute("insert into kept from listed")
+            del listed
+        before = {name: values(built, f"{relation.table} where {a_third(relation)}", keys, name) for name in names}
+        with rebuilt(built, columns, [relation.name], only(columns)):
+            after = {name: values(built, f"again.{relation.table}", keys, name) for name in names}
+        if relation.name == "fct_promotions":
+            # the notice before the last one would take its place, and say much the same
+            built.execute(f"insert into kept select {', '.join(COORDINATES)} from silver.promotion_notices")
+        with rebuilt(built, columns, [relation.name], only(columns, but=True)):
+            without = {name: values(built, f"again.{relation.table}", keys, name) for name in names}
+        for name in names:
+            for key, found in before[name].items():
+                again = after[name].get(key)
+                assert again == found or (again is None and found in NEUTRAL), (name, key, len(messages))
+                stays = found in NEUTRAL or name in STAYS.get(relation.name, ())
+                assert stays or without[name].get(key) != found, (name, key, len(messages))
+
+
+@pytest.mark.parametrize("table", ENDS)
+def test_numbers_come_out_of_the_messages_that_are_named(
+    table: str, built: duckdb.DuckDBPyConnection, columns: Columns
+) -> None:
+    relation = columns.relations[table]
+    names = relation.types.keys() - {"_build"}
+    compare(built, columns, relation, {explained(built, columns, relation, names, a_third(relation)): names})
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("table", TABLES)
+def test_each_column_comes_out_of_the_messages_that_are_named(
+    table: str, built: duckdb.DuckDBPyConnection, columns: Columns
+) -> None:
+    relation = columns.relations[table]
+    sets: dict[frozenset[Message], set[str]] = {}
+    for name in relation.types.keys() - {"_build"}:
+        messages = explained(built, columns, relation, {name}, a_third(relation))
+        sets.setdefault(messages, set()).add(name)
+    compare(built, columns, relation, sets)
+
+
+COUNTS = {
+    "mart_sales_performance": ["line_count"],
+    "mart_hourly_sales": ["line_count"],
+    "mart_product_sales": ["line_count"],
+    "mart_inventory_health": ["movements", "stocktakes"],
+    "mart_customer_satisfaction": ["questionnaires", "satisfied"],
+    "mart_equipment_efficiency": ["readings", "running_readings", "fault_readings", "maintenance_readings"],
+    "mart_product_profitability": ["purchases"],
+    "fct_web_sessions": ["steps", "page_views", "cart_additions"],
+    "ventes_aggreges": ["nombre_ventes"],
+    "quality_messages": ["messages", "accepted", "duplicate", "conflict", "rejected", "held"],
+    "quality_late_arrivals": ["messages", "in_time", "late_within_48_hours", "held_too_late", "held_for_reference"],
+}
+"""Numbers of messages, one for one."""
+
+
+@pytest.mark.parametrize("table", COUNTS)
+def test_as_many_messages_are_named_as_a_count_says(
+    table: str, built: duckdb.DuckDBPyConnection, columns: Columns
+) -> None:
+    """None too many, since each message of a count is in one row of the table."""
+    relation = columns.relations[table]
+    topics = {topic for topic, *_ in built.execute("select distinct topic from silver.int_messages").fetchall()}
+    first = relation
+    while not has_coordinates(first):
+        assert first.rows_from
+        first = columns.relations[first.rows_from[0]["from"]]
+    if first.name != "int_messages":
+        topics = {built.execute(f"select any_value(topic) from {first.table}").fetchall()[0][0]}
+    for name in COUNTS[table]:
+        (expected,) = built.execute(f"select sum({name}) from {relation.table} where {a_third(relation)}").fetchall()[0]
+        messages = explained(built, columns, relation, {name}, a_third(relation))
+        assert len([each for each in messages if each[1] in topics]) == expected > 0, name
+
+
+IN_JSON = {
+    ("mart_sales_performance", "net_amount"): "sum(quantity * unit_price - discount_amount)",
+    ("mart_sales_performance", "units"): "sum(quantity)",
+    ("mart_sales_performance", "discount_amount"): "sum(discount_amount)",
+    ("mart_sales_performance", "receipt_count"): "count(distinct (receipt_id, product_id, store_id, event_time[:10]))",
+    ("mart_product_sales", "gross_amount"): "sum(quantity * unit_price)",
+    ("mart_top_products", "net_amount"): "sum(quantity * unit_price - discount_amount)",
+    ("mart_hourly_sales", "units"): "sum(quantity)",
+    ("mart_inventory_health", "delivered_units"): "sum(abs(quantity)) filter (movement_type = 'delivery')",
+    ("mart_inventory_health", "produced_units"): "sum(abs(quantity)) filter (movement_type = 'production')",
+    ("mart_inventory_health", "sold_units"): "sum(abs(quantity)) filter (movement_type = 'sale')",
+    ("mart_inventory_health", "wasted_units"): "sum(abs(quantity)) filter (movement_type = 'waste')",
+    ("mart_customer_satisfaction", "rating_sum"): "sum(rating)",
+    ("mart_equipment_efficiency", "fault_readings"): "count(*) filter (status = 'fault')",
+    ("mart_product_profitability", "total_amount"): "sum(total_amount)",
+    ("mart_product_profitability", "units"): "sum(quantity)",
+    ("mart_user_sessions", "page_views"): "count(*) filter (event_type = 'page_view')",
+    ("hourly_sales", "total_montant"): "sum(montant)",
+    ("ventes_aggreges", "total_quantite"): "sum(quantite)",
+    ("top_produits", "total_montant"): "sum(montant)",
+}
+"""What the JSON of the messages behind a column of some rows must give, where that adds up over rows."""
+
+
+def test_the_json_of_the_named_messages_adds_up_to_the_number(
+    lake: Lake, built: duckdb.DuckDBPyConnection, columns: Columns
+) -> None:
+    locations = dict(bronze_tables(lake.settings))
+    for (table, name), sql in IN_JSON.items():
+        relation = columns.relations[table]
+        (expected,) = built.execute(f"select sum({name}) from {relation.table} where {a_third(relation)}").fetchall()[0]
+        explained(built, columns, relation, {name}, a_third(relation))
+        topics = [topic for (topic,) in built.execute("select distinct topic from behind").fetchall()]
+        (topic,) = [each for each in topics if not each.endswith(("-changes", "-extracts"))]
+        fields = re.sub(
+            r"(?<![\w'])(?!sum|abs|count|distinct|filter)([a-z][a-z_]+)(?!\()(?=\b)(?!')",
+            lambda word: (
+                f"cast(value ->> '{word[1]}' as decimal(18, 2))"
+                if re.match("quanti|.*_amount|unit_price|rating|montant", word[1])
+                else f"(value ->> '{word[1]}')"
+            ),
+            sql,
+        )
+        found = built.execute(
+            f"""
+            select {fields} from iceberg_scan('{locations[topic.replace("-", "_")]}')
+            where (kafka_cluster, topic, "partition", "offset") in (from behind)
+            """
+        ).fetchall()
+        assert found == [(expected,)], (table, name, fields)
+
+
+CHANGED = {
+    "sales_events": ["quantity", "unit_price", "discount_amount"],
+    "inventory_updates": ["quantity"],
+    "customer_feedback": ["rating"],
+    "weather_observations": ["temperature_c", "humidity_pct", "wind_kmh"],
+    "equipment_metrics": ["temperature_c", "vibration_mm_s", "power_kw", "cycles", "status"],
+    "purchases": ["quantity", "unit_price", "total_amount"],
+    "product_changes": ["unit_cost", "base_price", "product_name"],
+    "store_extracts": ["size_m2", "store_name"],
+    "promotion_notices": ["discount_value", "promotion_name"],
+    "web_events": ["page", "referrer", "quantity"],
+    "ventes_clean": ["montant", "quantite"],
+}
+"""Columns of Silver by which nothing is filtered, joined or grouped."""
+NOT_SEEN = {"transferred_in_units", "transferred_out_units", "costed_share"}
+"""The sample has no movement from shop to shop, and few products of which only some units have a known cost."""
+
+
+@pytest.mark.parametrize("table", CHANGED)
+def test_a_value_that_changes_changes_the_columns_that_are_computed_from_it_and_no_other(
+    table: str, built: duckdb.DuckDBPyConnection, columns: Columns
+) -> None:
+    relation = columns.relations[table]
+    users = [name for name in TABLES if columns.relations[name].table.startswith("gold.")]
+    users = [name for name in users if table in needed(columns, name)]
+    before = contents(built, columns, users, {})
+    # versions of a dimension stay the same versions if all records of a member change alike
+    lot = {"product_changes": "product_id", "store_extracts": "store_id"}.get(table, "event_id")
+    for name in CHANGED[table]:
+        other = {
+            "rating": f"1 + hash({lot}) % 5",
+            "status": "case status when 'idle' then 'fault' else 'idle' end",
+        }.get(name, f"{name} + 1 + hash({lot}) % 700" if relation.types[name] != "varchar" else f"{name} || {lot}")
+        other = f"case when hash({lot}) % 4 > 0 then cast({other} as {relation.types[name]}) end"
+        given = f"select * replace ({other} as {name}) from {relation.table}"
+        after = contents(built, columns, users, {table: given})
+        changed = {column for column in before if before[column] != after[column]}
+        expected = {column for column in before if (table, name) in columns.origins([column])}
+        chosen = {user for user in users if (table, name) in columns.origins(columns.relations[user].filters)}
+        assert {column for column in changed - expected if column[0] not in chosen} == set(), name
+        assert {column for column in expected - changed if column[1] not in NOT_SEEN} == set(), name
+
+
+def contents(
+    built: duckdb.DuckDBPyConnection, columns: Columns, names: list[str], given: Mapping[str, str]
+) -> dict[tuple[str, str], str]:
+    """Checksum of each column of tables, as they come out, in the order of their keys."""
+    found = {}
+    with rebuilt(built, columns, names, given):
+        for name in names:
+            kept = [each for each in columns.relations[name].types if each != "_build"]
+            keys = ", ".join(KEYS[name])
+            sums = ", ".join(f"md5(string_agg(coalesce({each}::varchar, '-'), '|' order by {keys}))" for each in kept)
+            (row,) = built.execute(f"select {sums} from again.{columns.relations[name].table}").fetchall()
+            found |= {(name, each): value for each, value in zip(kept, row, strict=True)}
+    return found
