@@ -214,13 +214,25 @@ def ledger(
 
 @app.command()
 def lineage(
-    column: Annotated[str, typer.Argument(help="table.column, such as mart_top_products.net_amount")],
+    column: Annotated[str, typer.Argument(help="table.column, such as mart_top_products.net_amount")] = "",
     format: Annotated[TableFormat, typer.Option(help="how to print it")] = TableFormat.table,
+    openlineage: Annotated[
+        Path | None, typer.Option(help="write the whole lineage as OpenLineage events into this file", dir_okay=False)
+    ] = None,
 ) -> None:
     """From a column down to contract fields, and up."""
     from levain.read.lineage import print_lineage
+    from levain.read.openlineage import write_events
 
-    print_lineage(_settings(), column, format=format.value)
+    if openlineage is not None and not column:
+        write_events(_settings(), openlineage)
+    elif openlineage is None and column:
+        print_lineage(_settings(), column, format=format.value)
+    else:
+        raise BadInput(
+            "`levain lineage` takes a column or --openlineage, one of them.",
+            "For example: `levain lineage mart_top_products.net_amount`.",
+        )
 
 
 @app.command()

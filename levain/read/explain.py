@@ -23,7 +23,7 @@ from levain.read.lineage import find
 from levain.read.query import confine, reading
 from levain.terminal import detail, emit, errors, printable, say, show_table
 from levain.warehouse.columns import Columns, Relation, load_columns
-from levain.warehouse.dbt import one_line, reader
+from levain.warehouse.dbt import not_built, one_line, reader
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
@@ -61,6 +61,8 @@ def print_explanation(
         ConfigurationError: a table does not say where its rows come from.
         LevainError: see `reader`.
     """
+    if not settings.duckdb_file.exists():
+        raise not_built(settings)
     with errors.status("Reading the models"):
         columns = load_columns(settings, manifest)
     relation, column = find(columns, name)

@@ -123,7 +123,7 @@ def _fields(columns: Columns, origins: Iterable[Column]) -> tuple[list[tuple[str
     fields: dict[str, dict[str, Field]] = {}
     others: set[tuple[str, str]] = set()
     for name, column in origins:
-        for field in _fields_of(staged.get(name), column):
+        for field in fields_of(staged.get(name), column):
             fields.setdefault(name, {})[json_path(field)] = field
         if columns.relations[name].kind == "seed" or (name.startswith("bronze.") and column != "value"):
             others.add((columns.relations[name].table, column))
@@ -137,7 +137,7 @@ def _fields(columns: Columns, origins: Iterable[Column]) -> tuple[list[tuple[str
     return sorted(rows), sorted(others)
 
 
-def _fields_of(contract: Contract | None, column: str) -> list[Field]:
+def fields_of(contract: Contract | None, column: str) -> list[Field]:
     """The fields that a column of a contract's staging model has; all of them if it has the whole payload."""
     if contract is None:
         return []
@@ -195,7 +195,7 @@ def _print_tree(columns: Columns, place: Column, following: Callable[[Column], l
             shown.add(column)
             texts.append(column[0])
             after = following(column)
-        fields = _fields_of(staged.get(column[0]), column[1]) if arrow == "←" else []
+        fields = fields_of(staged.get(column[0]), column[1]) if arrow == "←" else []
         if len(fields) == 1:
             texts.append(f"{staged[column[0]].topic} {json_path(fields[0])}")
         is_folded = len(after) > 1 and not columns.relations[column[0]].is_for_users

@@ -367,7 +367,7 @@ class _Collector(logging.Handler):
 
 
 def _conditions(code: str) -> Iterator[tuple[str, tuple[str, list[str]]]]:
-    """See `Relation.conditions`: of columns that are a conditional sum, minimum or maximum, and only passed on after."""
+    """See `Relation.conditions`: columns that are a conditional sum, minimum or maximum, and only passed on after."""
     import sqlglot
     from sqlglot import exp
 

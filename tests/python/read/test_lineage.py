@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from itertools import pairwise
 from typing import Any
 
 import duckdb
@@ -16,12 +16,24 @@ import pyarrow as pa
 import pytest
 import yaml
 from lake import Lake, Record
+from openlineage.client import event_v2
+from openlineage.client.generated import (
+    column_lineage_dataset,
+    documentation_dataset,
+    parent_run,
+    schema_dataset,
+    sql_job,
+)
+from openlineage.client.generated.base import set_producer
+from openlineage.client.serde import Serde
 
+from ingest.contracts import load_contracts
 from ingest.errors import LevainError
 from ingest.settings import PROJECT_ROOT
 from levain.read import explain
 from levain.read.explain import COORDINATES, print_explanation
-from levain.read.lineage import find, print_lineage
+from levain.read.lineage import fields_of, json_path, print_lineage
+from levain.read.openlineage import PRODUCER, events
 from levain.samples import generate
 from levain.warehouse.bronze import UNSIGNED, bronze_tables, load_extensions
 from levain.warehouse.columns import Columns, Relation, load_columns
@@ -124,9 +136,7 @@ OTHER_KEYS = {
 """Where its test states none, or a rank, which is another as soon as messages are left out."""
 
 
-def values(
-    built: duckdb.DuckDBPyConnection, table: str, keys: list[str], column: str
-) -> dict[tuple[str, ...], Any]:
+def values(built: duckdb.DuckDBPyConnection, table: str, keys: list[str], column: str) -> dict[tuple[str, ...], Any]:
     """Key -> the value of a column."""
     texts = ", ".join(f'cast("{key}" as varchar)' for key in keys)
     return {tuple(key): value for *key, value in built.execute(f'select {texts}, "{column}" from {table}').fetchall()}
@@ -366,3 +376,184 @@ def contents(
             (row,) = built.execute(f"select {sums} from again.{columns.relations[name].table}").fetchall()
             found |= {(name, each): value for each, value in zip(kept, row, strict=True)}
     return found
+
+
+def test_a_column_of_silver_is_what_the_field_that_is_named_holds(
+    lake: Lake, built: duckdb.DuckDBPyConnection, columns: Columns
+) -> None:
+    locations = dict(bronze_tables(lake.settings))
+    compared = 0
+    for contract in load_contracts().values():
+        table = f"int_{contract.table}__verdicts"
+        paths = {}
+        for name in columns.relations[table].types:
+            origins = columns.origins([(table, name)])
+            fields = [each for place, column in origins for each in fields_of(contract, column)
+                      if place == contract.staging_model]  # fmt: skip
+            if len(fields) == 1 and fields[0].logical_type != "array" and name not in ("event_date", "payload_md5"):
+                paths[name] = json_path(fields[0])
+        assert len(paths) == len([each for each in contract.columns if each.logical_type != "array"])
+        equal = " and ".join(
+            f"bool_and(lower({name}::varchar) is not distinct from "
+            f"lower(cast(value ->> '{path}' as {columns.relations[table].types[name]})::varchar))"
+            for name, path in paths.items()
+        )
+        rows = built.execute(
+            f"""
+            select {equal}, count(*) from silver.{table} as judged
+            inner join iceberg_scan('{locations[contract.table]}') as messages
+                on judged."partition" = messages."partition" and judged.kafka_offset = messages."offset"
+            where verdict = 'accepted'
+            """
+        ).fetchall()
+        assert rows[0][0] is True, (contract.topic, paths)
+        compared += rows[0][1]
+    assert compared > EVENTS / 2
+
+
+def test_every_column_of_gold_and_quality_is_described_and_traced(columns: Columns) -> None:
+    assert columns.untraced == []
+    for relation in columns.relations.values():
+        if relation.kind == "model" and relation.table.startswith(("gold.", "quality.")):
+            undescribed = [name for name in relation.types if not relation.texts.get(name, "").strip()]
+            assert undescribed == [], relation.name
+            assert relation.sources.keys() == relation.types.keys(), relation.name
+            assert relation.rows_from is not None or has_coordinates(relation), f"{relation.name}: rows_from"
+
+
+def test_fields_of_a_struct_are_traced_one_by_one(columns: Columns) -> None:
+    assert columns.sources(("fct_web_sessions", "device_type")) == [("web_events", "device_type")]
+    assert columns.sources(("fct_web_sessions", "customer_id")) == [("web_events", "customer_id")]
+
+
+def test_lineage_is_printed_for_people_and_programs(
+    lake: Lake, columns: Columns, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_lineage(lake.settings, "gold.mart_product_sales.margin_amount")
+    text = capsys.readouterr().out
+    assert "gold.fct_sales.net_amount" in text and "product-changes $.unit_cost" in text
+    print_lineage(lake.settings, "mart_product_sales.margin_amount", format="json")
+    found = json.loads(capsys.readouterr().out)
+    assert [(each["topic"], each["path"]) for each in found["fields"]] == [
+        ("product-changes", "$.unit_cost"),
+        ("sales-events", "$.discount_amount"),
+        ("sales-events", "$.quantity"),
+        ("sales-events", "$.unit_price"),
+    ]
+    assert found["exposures"] == ["levain demo"] and "gold.dim_product.is_current" in found["filtered_and_joined_by"]
+    print_lineage(lake.settings, "stg_webshop__web_events.device_type", format="json")
+    found = json.loads(capsys.readouterr().out)
+    assert [each["path"] for each in found["fields"]] == ["$.device.type"]
+    assert "gold.mart_user_sessions.device_type" in found["used_by"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("mart_top_product.units", "no table 'mart_top_product'.*\n.*mart_top_products"),
+        ("silver.mart_top_products.units", "no table 'silver.mart_top_products'"),
+        ("mart_top_products.unit", "no column 'unit'.*\n.*units"),
+        ("mart_top_products.", "no column ''"),
+        ("units", "'units' is not the name of a column"),
+        ("", "'' is not the name of a column"),
+        ("a'b.c\x1b[31m", "no table"),
+    ],
+)
+def test_a_name_that_matches_nothing_is_an_error(lake: Lake, columns: Columns, name: str, said: str) -> None:
+    for run in (print_lineage, print_explanation):
+        with pytest.raises(LevainError, match=said):
+            run(lake.settings, name)
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("units > 1000000000", "No row .* meets"),
+        ("unit > 1", "cannot be selected"),
+        ("units >", "cannot be read"),
+        ("true; drop table gold.fct_sales", "one SELECT"),
+        ("units in (select 1 from read_csv('/etc/passwd'))", "cannot be selected|to only read"),
+        ("", "cannot be read"),
+    ],
+)
+def test_a_condition_that_selects_nothing_or_more_than_rows_is_an_error(
+    lake: Lake, columns: Columns, where: str, said: str
+) -> None:
+    with pytest.raises(LevainError, match=said):
+        print_explanation(lake.settings, "mart_top_products.units", where)
+
+
+def test_an_explanation_is_printed_for_people_and_programs(
+    lake: Lake, columns: Columns, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = "product_rank = 1 and sales_month = (select max(sales_month) from gold.mart_top_products)"
+    print_explanation(lake.settings, "mart_top_products.units", where, format="json", messages=3)
+    found = json.loads(capsys.readouterr().out)
+    ((topic, offsets),) = [(each["topic"], each["partitions"]) for each in found["topics"]]
+    spans = [span for each in offsets for span in each["offsets"]]
+    assert topic == "sales-events" and found["topics"][0]["messages"] == sum(b - a + 1 for a, b in spans) > 3
+    assert all(before[1] + 1 < after[0] for each in offsets for before, after in pairwise(each["offsets"]))
+    assert len({json.loads(each["value"])["product_id"] for each in found["messages"]}) == 1
+    print_explanation(lake.settings, "mart_top_products.units", where, messages=1)
+    assert "its value is" in (text := capsys.readouterr().out) and '"event_id"' in text
+    print_explanation(lake.settings, "dim_calendar.is_weekend", "calendar_date = date '2026-01-04'")
+    assert "No message is behind it" in capsys.readouterr().out
+
+
+def test_events_for_openlineage_are_those_of_its_own_client(lake: Lake, columns: Columns) -> None:
+    """Its classes write what was written here, and refuse an id, a time or a name that is none."""
+    written = list(events(lake.settings, columns, "00000000-0000-4000-8000-000000000001", "2026-01-05T00:00:00+00:00"))
+    assert {each["job"]["name"] for each in written} == {
+        each.table for each in columns.relations.values() if each.kind != "source"
+    }
+
+    def dataset(kind: Any, each: dict[str, Any]) -> Any:
+        facets: dict[str, Any] = {"schema": schema_dataset.SchemaDatasetFacet(**own(each["facets"]["schema"]))}
+        if "documentation" in each["facets"]:
+            text = own(each["facets"]["documentation"])
+            facets["documentation"] = documentation_dataset.DocumentationDatasetFacet(**text)
+        if "columnLineage" in each["facets"]:
+            lineage = own(each["facets"]["columnLineage"])
+            facets["columnLineage"] = column_lineage_dataset.ColumnLineageDatasetFacet(
+                fields={
+                    name: column_lineage_dataset.Fields([input_field(one) for one in found["inputFields"]])
+                    for name, found in lineage["fields"].items()
+                },
+                dataset=[input_field(one) for one in lineage["dataset"]],
+            )
+        return kind(each["namespace"], each["name"], facets=facets)
+
+    def input_field(each: dict[str, Any]) -> Any:
+        how = [column_lineage_dataset.Transformation(**one) for one in each["transformations"]]
+        return column_lineage_dataset.InputField(**{**each, "transformations": how})
+
+    def own(facet: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in facet.items() if not name.startswith("_")}
+
+    set_producer(PRODUCER)
+    for event in written:
+        parent, sql = own(event["run"]["facets"]["parent"]), event["job"]["facets"].get("sql")
+        again = event_v2.RunEvent(
+            eventType=event_v2.RunState(event["eventType"]),
+            eventTime=event["eventTime"],
+            producer=event["producer"],
+            run=event_v2.Run(
+                event["run"]["runId"],
+                {"parent": parent_run.ParentRunFacet(parent_run.Run(**parent["run"]), parent_run.Job(**parent["job"]))},
+            ),
+            job=event_v2.Job(
+                event["job"]["namespace"],
+                event["job"]["name"],
+                {"sql": sql_job.SQLJobFacet(**own(sql))} if sql else {},
+            ),
+            inputs=[dataset(event_v2.InputDataset, each) for each in event["inputs"]],
+            outputs=[dataset(event_v2.OutputDataset, each) for each in event["outputs"]],
+        )
+        assert without_empty(Serde.to_dict(again)) == without_empty(event)
+
+
+def without_empty(value: Any) -> Any:
+    """Without what the client leaves out, or adds as nothing."""
+    if isinstance(value, dict):
+        return {name: each for name, one in value.items() if (each := without_empty(one)) not in ({}, [], "")}
+    return [without_empty(each) for each in value] if isinstance(value, list) else value
