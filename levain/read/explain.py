@@ -66,7 +66,13 @@ def print_explanation(
     with errors.status("Reading the models"):
         columns = load_columns(settings, manifest)
     relation, column = find(columns, name)
-    statement, _ = reading(f"select * from {relation.table} where {where}\n")
+    try:
+        statement, _ = reading(f"select * from {relation.table} where {where}\n")
+    except BadInput as error:
+        raise BadInput(
+            f"The condition cannot be read: {where}",
+            "Write what stands after WHERE in a SELECT: `--where \"store_id = 'S001'\"`.",
+        ) from error
     with reader(settings) as connection, errors.status("Looking for the messages"):
         confine(connection, settings)
         try:

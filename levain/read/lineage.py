@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,8 @@ def print_lineage(settings: Settings, name: str, *, format: str = "table", manif
     relation, column = find(columns, name)
     place = (relation.name, column)
     origins, users = columns.origins([place]), _users(columns, place)
-    fields, others = _fields(columns, origins)
+    staged = {contract.staging_model: contract for contract in load_contracts().values()}
+    fields, others = _fields(columns, origins, staged)
     filters = sorted({each for name, _ in origins for each in columns.relations[name].filters})
     readers = _exposures(columns, [place[0], *(name for name, _ in users)])
     if format == "json":
@@ -64,7 +65,7 @@ def print_lineage(settings: Settings, name: str, *, format: str = "table", manif
     say("", relation.texts.get(column, ""))
     if columns.sources(place):
         detail("\nComputed from")
-        _print_tree(columns, place, columns.sources, "←")
+        _print_tree(columns, place, columns.sources, "←", staged)
     if fields:
         show_table("\nFields of messages", ("topic", "field", "type", ""), fields)
     if others:
@@ -78,7 +79,7 @@ def print_lineage(settings: Settings, name: str, *, format: str = "table", manif
         )
     if users:
         detail("\nUsed by")
-        _print_tree(columns, place, lambda each: columns.users.get(each, []), "→")
+        _print_tree(columns, place, lambda each: columns.users.get(each, []), "→", {})
     else:
         detail("\nNo other column is computed from it.")
     for reader in readers:
@@ -114,12 +115,13 @@ def _alike(word: str, known: Iterable[str], otherwise: str) -> str:
     return f"Did you mean {' or '.join(alike)}?" if alike else otherwise[0].upper() + otherwise[1:]
 
 
-def _fields(columns: Columns, origins: Iterable[Column]) -> tuple[list[tuple[str, ...]], list[tuple[str, str]]]:
+def _fields(
+    columns: Columns, origins: Iterable[Column], staged: Mapping[str, Contract]
+) -> tuple[list[tuple[str, ...]], list[tuple[str, str]]]:
     """Of all that a column comes from: fields of contracts, with topic, JSON path, type and description; and the rest.
 
     All fields of a topic are written as one, `$`. The rest is what is not in the payload: Kafka's columns, seeds.
     """
-    staged = {contract.staging_model: contract for contract in load_contracts().values()}
     fields: dict[str, dict[str, Field]] = {}
     others: set[tuple[str, str]] = set()
     for name, column in origins:
@@ -176,13 +178,18 @@ def _edge(columns: Columns, column: Column, sources: Iterable[Column]) -> dict[s
     return {"column": _written(columns, column), "sources": [_written(columns, each) for each in sources]}
 
 
-def _print_tree(columns: Columns, place: Column, following: Callable[[Column], list[Column]], arrow: str) -> None:
+def _print_tree(
+    columns: Columns,
+    place: Column,
+    following: Callable[[Column], list[Column]],
+    arrow: str,
+    staged: Mapping[str, Contract],
+) -> None:
     """A tree of columns: one that is only passed on has its tables in a line, one that was shown is not shown again.
 
     Under a column of a staging model are fields of the contract, not the payload that they are in. What a verdict is
     made of, most of a message, is left to the list of fields.
     """
-    staged = {contract.staging_model: contract for contract in load_contracts().values()}
     shown: set[Column] = set()
 
     def grow(column: Column, first: str, then: str) -> None:
@@ -195,7 +202,7 @@ def _print_tree(columns: Columns, place: Column, following: Callable[[Column], l
             shown.add(column)
             texts.append(column[0])
             after = following(column)
-        fields = fields_of(staged.get(column[0]), column[1]) if arrow == "←" else []
+        fields = fields_of(staged.get(column[0]), column[1])
         if len(fields) == 1:
             texts.append(f"{staged[column[0]].topic} {json_path(fields[0])}")
         is_folded = len(after) > 1 and not columns.relations[column[0]].is_for_users

@@ -38,7 +38,7 @@ from levain.samples import generate
 from levain.warehouse.bronze import UNSIGNED, bronze_tables, load_extensions
 from levain.warehouse.columns import Columns, Relation, load_columns
 
-EVENTS = 2500
+EVENTS = 2000
 Message = tuple[str, str, int, int]
 """Kafka coordinates."""
 NEUTRAL = (None, 0, False)
@@ -334,11 +334,14 @@ CHANGED = {
     "ventes_clean": ["montant", "quantite"],
 }
 """Columns of Silver by which nothing is filtered, joined or grouped."""
+IN_SHORT = ("sales_events", "inventory_updates", "equipment_metrics", "ventes_clean")
 NOT_SEEN = {"transferred_in_units", "transferred_out_units", "costed_share"}
 """The sample has no movement from shop to shop, and few products of which only some units have a known cost."""
 
 
-@pytest.mark.parametrize("table", CHANGED)
+@pytest.mark.parametrize(
+    "table", [each if each in IN_SHORT else pytest.param(each, marks=pytest.mark.full) for each in CHANGED]
+)
 def test_a_value_that_changes_changes_the_columns_that_are_computed_from_it_and_no_other(
     table: str, built: duckdb.DuckDBPyConnection, columns: Columns
 ) -> None:
@@ -471,8 +474,8 @@ def test_a_name_that_matches_nothing_is_an_error(lake: Lake, columns: Columns, n
         ("units > 1000000000", "No row .* meets"),
         ("unit > 1", "cannot be selected"),
         ("units >", "cannot be read"),
-        ("true; drop table gold.fct_sales", "one SELECT"),
-        ("units in (select 1 from read_csv('/etc/passwd'))", "cannot be selected|to only read"),
+        ("true; drop table gold.fct_sales", "cannot be read"),
+        ("units in (select 1 from read_csv('/etc/passwd'))", "cannot be read"),
         ("", "cannot be read"),
     ],
 )
@@ -487,11 +490,11 @@ def test_an_explanation_is_printed_for_people_and_programs(
     lake: Lake, columns: Columns, capsys: pytest.CaptureFixture[str]
 ) -> None:
     where = "product_rank = 1 and sales_month = (select max(sales_month) from gold.mart_top_products)"
-    print_explanation(lake.settings, "mart_top_products.units", where, format="json", messages=3)
+    print_explanation(lake.settings, "mart_top_products.units", where, format="json", messages=2)
     found = json.loads(capsys.readouterr().out)
     ((topic, offsets),) = [(each["topic"], each["partitions"]) for each in found["topics"]]
     spans = [span for each in offsets for span in each["offsets"]]
-    assert topic == "sales-events" and found["topics"][0]["messages"] == sum(b - a + 1 for a, b in spans) > 3
+    assert topic == "sales-events" and found["topics"][0]["messages"] == sum(b - a + 1 for a, b in spans) > 2
     assert all(before[1] + 1 < after[0] for each in offsets for before, after in pairwise(each["offsets"]))
     assert len({json.loads(each["value"])["product_id"] for each in found["messages"]}) == 1
     print_explanation(lake.settings, "mart_top_products.units", where, messages=1)
