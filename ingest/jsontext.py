@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any
 from uuid import UUID
@@ -23,12 +24,22 @@ def _number(value: float) -> str:
     return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.get(text := repr(value), text)
 
 
+def _decimal(value: Decimal) -> str:
+    text = str(value)
+    return f"{value:f}" if "E" in text else text
+
+
+@lru_cache(maxsize=4096)
+def _name(name: str) -> str:
+    return f"{encode_basestring(name)}: "
+
+
 _TEXT: dict[type, Callable[[Any], str]] = {
     str: encode_basestring,
     int: str,
     bool: lambda value: "true" if value else "false",
     type(None): lambda _: "null",
-    Decimal: lambda value: f"{value:f}",
+    Decimal: _decimal,
     float: _number,
     datetime: lambda value: f'"{json_timestamp(value)}"',
     date: lambda value: f'"{value.isoformat()}"',
@@ -48,7 +59,7 @@ def json_object(fields: Mapping[str, Any]) -> str:
     Raises:
         KeyError: a value is of a type that has no JSON form here; the key is the type.
     """
-    return "{" + ", ".join([f"{encode_basestring(name)}: {json_text(value)}" for name, value in fields.items()]) + "}"
+    return "{" + ", ".join([_name(name) + _TEXT[type(value)](value) for name, value in fields.items()]) + "}"
 
 
 def json_text(value: Any) -> str:

@@ -8,6 +8,7 @@ import gc
 import io
 import os
 import sys
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -115,6 +116,12 @@ def produce(
     seed: Annotated[int, typer.Option(help="the same seed gives the same events")] = 1,
     faults: Annotated[str, typer.Option(help="none, all, or the name of one fault")] = "none",
     topic: Annotated[list[str] | None, typer.Option(help="only this topic; may be given again")] = None,
+    history: Annotated[
+        int | None, typer.Option(help="spread over so many days, such as 730; else as many as the messages need", min=1)
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(help="the last day of the history; else today", formats=["%Y-%m-%d"])
+    ] = None,
 ) -> None:
     """Sample events, and the expected outcome of each."""
     from levain.samples import produce as send
@@ -122,11 +129,22 @@ def produce(
 
     settings = _settings()
     with progress("Sending sample events") as advance:
-        outcome = send(settings, events, rate, seed, faults, topic, progress=lambda done: advance(done, "", events))
+        outcome = send(
+            settings,
+            events,
+            rate,
+            seed,
+            faults,
+            topic,
+            progress=lambda done: advance(done, "", events),
+            history=history,
+            until=until.date() if until else None,
+        )
     if outcome.again:
         warn(outcome.again)
     for name, sent in sorted(outcome.topics.items()):
         say("sent", f"{sent.messages:,} to {name}")
+    say("days", f"{outcome.period.start} to {outcome.period.last}")
     say("expected", str(outcome.file))
 
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 from ingest.errors import LevainError
@@ -16,6 +17,8 @@ from levain.read import ledger
 from levain.terminal import detail, errors, progress, say, show_table, warn
 from levain.warehouse.dbt import VERDICTS, build, parse, reader, rows_of, verdict_counts
 
+DAYS = 30
+"""Days that the sample events are spread over, from `company.START` on: the same whenever it runs."""
 LANDING_SECONDS = 60.0
 """How long the worker may take to land the sample events."""
 
@@ -34,7 +37,7 @@ def run(settings: Settings, *, events: int, seed: int, faults: str) -> None:
 
 
 def _run(settings: Settings, events: int, seed: int, faults: str) -> None:
-    from levain.samples import produce
+    from levain.samples import START, produce
 
     began = time.monotonic()
     stack = Stack(settings)
@@ -45,10 +48,20 @@ def _run(settings: Settings, events: int, seed: int, faults: str) -> None:
             # dbt takes seconds to read the project: it does while the worker waits for its partitions.
             project = pool.submit(parse, settings)
             with progress("Sending sample events") as advance:
-                outcome = produce(settings, events, 0, seed, faults, progress=lambda done: advance(done, "", events))
+                outcome = produce(
+                    settings,
+                    events,
+                    0,
+                    seed,
+                    faults,
+                    progress=lambda done: advance(done, "", events),
+                    history=DAYS,
+                    until=START + timedelta(days=DAYS - 1),
+                )
             say(
                 "sent",
-                f"{events:,} sample events, some faulty on purpose; the expected outcome of each: {outcome.file}",
+                f"{events:,} sample events of {DAYS} days, some faulty on purpose; "
+                f"the expected outcome of each: {outcome.file}",
             )
             if outcome.again:
                 warn(outcome.again)

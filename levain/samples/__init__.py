@@ -4,7 +4,8 @@
 `producer` publishes them and writes down what must become of each.
 """
 
+from levain.samples.company import START
 from levain.samples.faults import FAULTS, Message
 from levain.samples.producer import ExpectedOutcome, generate, produce
 
-__all__ = ["FAULTS", "ExpectedOutcome", "Message", "generate", "produce"]
+__all__ = ["FAULTS", "START", "ExpectedOutcome", "Message", "generate", "produce"]

@@ -6,9 +6,10 @@ pure functions of the calendar. A seed changes what is sold, not who sells it.
 
 from __future__ import annotations
 
+import csv
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -17,8 +18,12 @@ from zoneinfo import ZoneInfo
 
 from faker import Faker
 
+from ingest.settings import PROJECT_ROOT
+
 START = date(2026, 1, 5)
-"""First day of every simulated period, a Monday."""
+"""First day of a simulated period that nobody asks to be another, a Monday."""
+FIRST_DAY, LAST_DAY = date(2024, 1, 1), date(2028, 12, 31)
+"""The company's calendar: a simulated period lies within it. All shops have opened before it."""
 
 PARIS = ZoneInfo("Europe/Paris")
 ONLINE = "S010"
@@ -88,6 +93,23 @@ class Weather:
     precipitation_mm: Decimal
     wind_kmh: Decimal
     condition: str
+
+
+@dataclass(frozen=True)
+class Sky:
+    """The weather of a day in a city.
+
+    Attributes:
+        mildness: degrees Celsius above what is usual on that day of the year.
+        wet: whether rain or snow falls.
+        wind: in km/h.
+        dry_condition: the condition where nothing falls.
+    """
+
+    mildness: float
+    wet: bool
+    wind: float
+    dry_condition: str
 
 
 @dataclass(frozen=True)
@@ -266,6 +288,8 @@ _HALF_HOURS = (
     *(1.4, 1.0, 0.8, 0.8, 0.9, 1.2, 1.6, 2.0, 2.2, 2.0, 1.6, 1.0, 0.7, 0.6, 0.5, 0.4),
     *(0.3, 0.2, 0.1, 0.05, 0.02, 0.02),
 )
+_PER_DEGREE = {"P026": 0.06, "P029": 0.06, "P030": 0.06, "P027": -0.02, "P028": -0.06}
+_CLOSED = ((1, 1), (5, 1), (12, 25))
 _WEEKDAY = (0.85, 0.88, 0.95, 0.95, 1.1, 1.45, 1.3)
 _RENAMES = {"P019": (date(2026, 1, 21), "Flan à la vanille, part"), "P024": (date(2026, 3, 9), "Sandwich poulet rôti")}
 
@@ -283,7 +307,6 @@ def local_midnight(day: date) -> datetime:
 @cache
 def stores(day: date) -> tuple[Store, ...]:
     """The store register of one day: managers move on, opening hours change."""
-    hours, managers = _register()
     return tuple(
         Store(
             store_id=store_id,
@@ -294,12 +317,44 @@ def stores(day: date) -> tuple[Store, ...]:
             longitude=Decimal(longitude),
             opened_on=date.fromisoformat(opened_on),
             size_m2=size,
-            manager=[who for since, who in managers[store_id] if since <= day][-1],
-            week=[week for since, week in ((START, week), *hours.get(store_id, ())) if since <= max(day, START)][-1],
+            manager=[who for since, who in managers(store_id) if since <= day][-1],
+            week=_week_on(store_id, day),
             trade=trade,
         )
-        for store_id, name, city, latitude, longitude, opened_on, size, week, trade in _SHOPS
+        for store_id, name, city, latitude, longitude, opened_on, size, _, trade in _SHOPS
     )
+
+
+@cache
+def store_on(store_id: str, day: date) -> Store:
+    """One shop as the store register has it on a day."""
+    return next(store for store in stores(day) if store.store_id == store_id)
+
+
+@cache
+def public_holidays() -> frozenset[date]:
+    """Those of France, as the seed of dim_calendar has them."""
+    with (PROJECT_ROOT / "seeds" / "public_holidays.csv").open(encoding="utf-8", newline="") as file:
+        return frozenset(date.fromisoformat(row["holiday_date"]) for row in csv.DictReader(file))
+
+
+def hours(store_id: str, day: date) -> Hours:
+    """When a shop is open on a day: on public holidays as on Sundays, and on three of them not at all."""
+    week = _week_on(store_id, day)
+    if store_id == ONLINE:
+        return week[day.weekday()]
+    if (day.month, day.day) in _CLOSED:
+        return None
+    return week[6 if day in public_holidays() else day.weekday()]
+
+
+def _week_on(store_id: str, day: date) -> tuple[Hours, ...]:
+    return [week for since, week in _register()[0][store_id] if since <= day][-1]
+
+
+def managers(store_id: str) -> Sequence[tuple[date, str]]:
+    """A shop's managers, each with the first day, oldest first."""
+    return _register()[1][store_id]
 
 
 @cache
@@ -309,17 +364,21 @@ def _register() -> tuple[
     fake, rng = Faker("fr_FR"), seeded("register")
     fake.seed_instance("managers")
     managers = {shop[0]: [(date.min, fake.name())] for shop in _SHOPS}
+    earlier, names = seeded("earlier managers"), Faker("fr_FR")
+    names.seed_instance("earlier managers")
+    for day in range((FIRST_DAY - START).days + 30, -20, 21):
+        managers[earlier.choice(_SHOPS)[0]].append((START + timedelta(days=day), names.name()))
     # Three managers change in the first four weeks, then one about every three weeks.
     days = [8, 15, 24, *range(36, 1200, 21)]
     for day in days:
         managers[rng.choice(_SHOPS)[0]].append((START + timedelta(days=day + rng.randrange(4)), fake.name()))
-    hours = {
+    changes = {
         "S003": ((START + timedelta(days=14), _week("07:00-20:00", "07:00-20:00", "07:00-13:00", closed=0)),),
         "S008": ((START + timedelta(days=21), _week("06:30-20:00", "07:00-20:00", "07:30-13:00")),),
         "S004": ((date(2026, 5, 4), _week("07:00-20:30", "07:00-20:30", "07:30-14:00")),),
         "S009": ((date(2026, 8, 3), _week("07:00-18:00", "", "")), (date(2026, 8, 31), _CITY)),
     }
-    return hours, managers
+    return {shop[0]: ((date.min, shop[7]), *changes.get(shop[0], ())) for shop in _SHOPS}, managers
 
 
 _MODELS = {
@@ -349,13 +408,51 @@ def equipment(day: date) -> tuple[Equipment, ...]:
     return tuple(register)
 
 
+@cache
+def _noise(place: str, day: date) -> tuple[float, float]:
+    """What the weather of a place draws on a day: independent of other days, normally distributed."""
+    rng = seeded("sky", place, day)
+    return rng.gauss(0, 1), rng.gauss(0, 1)
+
+
+def _summer(day: date) -> float:
+    """From -1 in January to 1 in July."""
+    return -math.cos(2 * math.pi * (day.timetuple().tm_yday - 20) / 365)
+
+
+@cache
+def sky(city: str, day: date) -> Sky:
+    """The weather of a day: like that of the days before it, and like that of the rest of the country."""
+    days = [day - timedelta(days=back) for back in range(8)]
+    warmth, damp = (
+        math.fsum(
+            fading**back * (0.8 * _noise("France", each)[kind] + 0.6 * _noise(city, each)[kind])
+            for back, each in enumerate(days)
+        )
+        * math.sqrt(1 - fading**2)
+        for kind, fading in ((0, 0.75), (1, 0.55))
+    )
+    # Four days of ten are wet in winter, a quarter in summer; wet days are mild in winter, and cool in summer.
+    wet, rng = damp > 0.46 + 0.2 * _summer(day), seeded("sky of the day", city, day)
+    return Sky(
+        mildness=2.8 * warmth - 1.2 * _summer(day) * (wet - 0.33),
+        wet=wet,
+        wind=rng.uniform(4, 20) + 5 * max(damp, 0),
+        dry_condition=rng.choice(("clear_sky", "mainly_clear", "partly_cloudy", "overcast", "fog")),
+    )
+
+
+def _warmth(store: Store, day: date) -> float:
+    """Mean temperature of a day at a shop, in degrees Celsius: warmer in summer and in the south."""
+    return 12.5 + 8 * _summer(day) - 0.7 * (float(store.latitude) - 46) + sky(store.city, day).mildness
+
+
 def weather(store: Store, moment: datetime) -> Weather:
-    """The weather at a shop at a time: warmer in summer, in the south and in the afternoon; a third of the days wet."""
-    sky = seeded("sky", store.city, moment.date())
-    season = -math.cos(2 * math.pi * (moment.timetuple().tm_yday - 20) / 365)
+    """The weather at a shop at a time: warmer in the afternoon than in the mean of the day; rain on wet days."""
+    day = sky(store.city, moment.date())
+    season, wet = _summer(moment.date()), day.wet
     afternoon = math.cos(2 * math.pi * (moment.hour + moment.minute / 60 - 15) / 24)
-    mildness, wet, wind = sky.gauss(0, 2.5), sky.random() < 0.33, sky.uniform(4, 28)
-    degrees = 12.5 + 8 * season - 0.7 * (float(store.latitude) - 46) + 3.5 * afternoon + mildness
+    degrees = _warmth(store, moment.date()) + 3.5 * afternoon
     rng = seeded("weather", store.city, moment)
     falls = wet and rng.random() < 0.6
     amount = Decimal(f"{rng.expovariate(1.5) + 0.1:.1f}") if falls else Decimal("0.0")
@@ -363,12 +460,13 @@ def weather(store: Store, moment: datetime) -> Weather:
         strength = "light_" * (amount < 1) + "heavy_" * (amount > 2)
         condition = strength + ("snow" if degrees < 0.5 else "rain")
     else:
-        condition = "overcast" if wet else sky.choice(("clear_sky", "mainly_clear", "partly_cloudy", "overcast", "fog"))
+        lifted = day.dry_condition == "fog" and moment.hour >= 11
+        condition = "overcast" if wet else "mainly_clear" if lifted else day.dry_condition
     return Weather(
         temperature_c=Decimal(f"{degrees:.1f}"),
         humidity_pct=Decimal(f"{min(100, max(20, 72 - 10 * afternoon - 8 * season + 14 * wet + rng.gauss(0, 4))):.1f}"),
         precipitation_mm=amount,
-        wind_kmh=Decimal(f"{wind * rng.uniform(0.7, 1.3):.1f}"),
+        wind_kmh=Decimal(f"{day.wind * rng.uniform(0.7, 1.3):.1f}"),
         condition=condition,
     )
 
@@ -400,57 +498,66 @@ def product_state(product: Product, day: date, recorded: datetime) -> ProductCha
     )
 
 
-def catalogue() -> list[ProductChange]:
-    """The products as they stand at the start, recorded in the first night."""
-    recorded = local_midnight(START) + timedelta(hours=4)
+def catalogue(start: date = START) -> list[ProductChange]:
+    """The products as they stand at the start of a period, recorded in its first night."""
+    recorded = local_midnight(start) + timedelta(hours=4)
     rows = []
     for number, product in enumerate(PRODUCTS):
-        launched = date(2025, 1, 6) + timedelta(days=7 * (number % 20))
+        launched = start - timedelta(days=364 - 7 * (number % 20))
         state = product_state(product, launched, recorded + timedelta(seconds=number))
-        rows.append(replace(state, is_active=in_season(product, START)))
+        rows.append(replace(state, is_active=in_season(product, start)))
     return rows
 
 
-def product_changes(count: int, days: int) -> list[ProductChange]:
-    """Changes after the initial catalogue, in the order they were recorded.
+def product_changes(count: int, days: int, start: date = START) -> list[ProductChange]:
+    """Changes after the initial catalogue of a period of so many days, in the order they were recorded.
 
     Seasons that begin or end and renamed products come first, price revisions fill up. Most are recorded days ahead
     of `valid_from`, some on the day, and a fifth only days after it, so that sales already made must be restated.
     """
-    rng = seeded("changes", days)
+    rng = seeded("changes", days, start)
     chosen: list[tuple[Product, int]] = []
     for product in PRODUCTS:
         for offset in range(1, days):
-            day = START + timedelta(days=offset)
+            day = start + timedelta(days=offset)
             renamed = _RENAMES.get(product.product_id)
             turns = in_season(product, day) != in_season(product, day - timedelta(days=1))
             if turns or (renamed and renamed[0] == day):
                 chosen.append((product, offset))
     while len(chosen) < count:
         for product in rng.sample(PRODUCTS, len(PRODUCTS)):
-            chosen.append((product, rng.randrange(1, days)))
-    changes = []
+            chosen.append((product, rng.randrange(1, max(days, 2))))
+    first_night, changes = catalogue(start)[-1].recorded, []
     for product, offset in chosen[:count]:
-        day = START + timedelta(days=offset)
+        day = start + timedelta(days=offset)
         habit = rng.random()
         shift = -rng.randint(2, 9) if habit < 0.55 else 0 if habit < 0.8 else rng.randint(1, 6)
         on_the_way = local_midnight(day + timedelta(days=shift)) + timedelta(minutes=rng.randint(9 * 60, 17 * 60))
-        recorded = max(on_the_way if shift else local_midnight(day) + timedelta(hours=5), catalogue()[-1].recorded)
+        recorded = max(on_the_way if shift else local_midnight(day) + timedelta(hours=5), first_night)
         changes.append(product_state(product, day, recorded + timedelta(seconds=rng.randint(1, 3000))))
     return sorted(changes, key=lambda change: (change.recorded, change.product_id))
 
 
+@cache
 def demand(store: Store, day: date) -> float:
-    """Expected trade of a shop on a day, in no particular unit; 0 when it is closed."""
-    if store.week[day.weekday()] is None or (day.month, day.day) == (5, 1):
+    """Expected trade of a shop on a day, in no particular unit; 0 when it is closed.
+
+    Rain keeps shoppers at home, where some of them order online; so do frost and great heat.
+    """
+    if hours(store.store_id, day) is None:
         return 0.0
     season = 1 + 0.10 * math.cos(2 * math.pi * (day.timetuple().tm_yday - 15) / 365)
     if day.month == 12 and day.day >= 15:
         season += 0.35
     if day.month == 8 and store.store_id != "S004":
         season -= 0.25
-    weekday = 1.0 if store.store_id == ONLINE else _WEEKDAY[day.weekday()]
-    return store.trade * weekday * season * seeded(store.store_id, day).uniform(0.88, 1.12)
+    wet, warmth = sky(store.city, day).wet, _warmth(store, day)
+    if store.store_id == ONLINE:
+        weekday, outside = 1.0, 1.06 if wet else 0.98
+    else:
+        weekday = _WEEKDAY[6 if day in public_holidays() else day.weekday()]
+        outside = (0.86 if wet else 1.06) * (0.92 if warmth < 1 or warmth > 25 else 1.0)
+    return store.trade * weekday * season * outside * seeded(store.store_id, day).uniform(0.92, 1.08)
 
 
 def half_hours(hours: tuple[int, int]) -> tuple[list[int], list[float]]:
@@ -474,6 +581,11 @@ def appetite(product: Product, day: date, daypart: int) -> float:
     if product.category == "savoury" and day.weekday() >= 5:
         weight *= 0.5
     return weight * (1.6 if promotion(product, day) else 1.0)
+
+
+def thirst(product: Product, mildness: float) -> float:
+    """How many times as much a product is asked for on a day that is so many degrees warmer than usual."""
+    return max(1 + _PER_DEGREE.get(product.product_id, 0.0) * mildness, 0.4)
 
 
 def promotion(product: Product, day: date) -> Promotion | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -25,7 +26,7 @@ SLACK = timedelta(seconds=10)
 """No source sends an event more than this before one it received earlier."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
     """A Kafka message, and what must become of it.
 
@@ -668,12 +669,37 @@ def homes(names: Iterable[str], topics: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def plan(home_of: Mapping[str, str], topic: str, count: int, rng: random.Random) -> list[tuple[str, Variant]]:
-    """The faults that a topic of about so many messages gets, in random order.
+@dataclass
+class Plan:
+    """The faults that a topic gets, which are taken out at random, one by one.
+
+    Attributes:
+        left: fault and form -> how many of it are left.
+    """
+
+    left: dict[tuple[str, Variant], int]
+
+    def __len__(self) -> int:
+        return sum(self.left.values())
+
+    @property
+    def extras(self) -> int:
+        """Messages these faults add beside the events' own."""
+        return sum(FAULTS[name].extra * number for (name, _), number in self.left.items())
+
+    def take(self, rng: random.Random) -> tuple[str, Variant]:
+        """One of them, of which there is one less then."""
+        (each,) = rng.sample([*self.left], 1, counts=[*self.left.values()])
+        self.left[each] -= 1
+        return each
+
+
+def plan(home_of: Mapping[str, str], topic: str, count: int, rng: random.Random) -> Plan:
+    """The faults that a topic of about so many messages gets.
 
     A fault's home gets each of its forms; elsewhere the rates decide, so a topic of some tens of messages gets few.
     """
-    chosen: list[tuple[str, Variant]] = []
+    chosen = Counter[tuple[str, Variant]]()
     owed = rng.random()
     for name, home in home_of.items():
         variants = FAULTS[name].of(topic)
@@ -685,14 +711,10 @@ def plan(home_of: Mapping[str, str], topic: str, count: int, rng: random.Random)
         if topic == home:
             number = max(number, len(variants) if count >= ENOUGH else 1)
         start = rng.randrange(len(variants)) if number < len(variants) else 0
-        chosen += [(name, variants[(start + each) % len(variants)]) for each in range(number)]
-    rng.shuffle(chosen)
-    return chosen
-
-
-def extras(faults: Iterable[tuple[str, Variant]]) -> int:
-    """Messages these faults add beside the events' own."""
-    return sum(FAULTS[name].extra for name, _ in faults)
+        for place, variant in enumerate(variants):
+            if times := (number - (place - start) % len(variants) - 1) // len(variants) + 1:
+                chosen[name, variant] += times
+    return Plan(dict(chosen))
 
 
 def inject(
@@ -700,7 +722,7 @@ def inject(
     events: Iterator[Event],
     count: int,
     protected: int,
-    faults: Sequence[tuple[str, Variant]],
+    faults: Plan,
     rng: random.Random,
 ) -> Iterator[Message]:
     """Messages of the events, in the order they are received, with each fault on an event of its own.
@@ -713,14 +735,14 @@ def inject(
         faults: as many as there are unprotected events, at most.
         rng: chooses the events.
     """
-    places = rng.sample(range(protected, count), len(faults))
-    where = dict(zip(places, faults, strict=True))
-    plain = Make(contract, rng)
+    planned, plain = len(faults), Make(contract, rng)
     waiting: list[tuple[datetime, int, Message]] = []
     serial = 0
     for number, event in enumerate(events):
-        if number in where:
-            name, variant = where[number]
+        # Each event that is left is as likely as any other to carry one of the faults that are left.
+        if number >= protected and planned and rng.random() * (count - number) < planned:
+            planned -= 1
+            name, variant = faults.take(rng)
             messages = variant(Make(contract, rng, name), event)
         else:
             messages = [plain.message(event)]

@@ -45,7 +45,7 @@ def source_for(contract: Contract) -> Source:
 
 def _events(contract: Contract, run: Run, count: int) -> Iterator[Event]:
     rng = run.random(contract.topic)
-    start, step = company.local_midnight(company.START), timedelta(days=run.days) / max(count, 1)
+    start, step = run.begin, timedelta(days=run.days) / max(count, 1)
     with duckdb.connect() as connection:
         for first in range(0, count, _BATCH):
             numbers = range(first, min(first + _BATCH, count))
@@ -91,7 +91,7 @@ def _draw(contract: Contract, run: Run, rng: random.Random, number: int, event_t
         if field.name == contract.event_time:
             around[name] = event_time
         elif field.name == contract.identity and field.logical_type == "string":
-            around[name] = uuid5(run.namespace, f"{contract.topic}/{number}")
+            around[name] = run.identity(f"{contract.topic}/{number}")
         elif field.name == contract.identity:
             around[name] = (run.namespace.int % 900_000 + 100_000) * 1_000_000 + number
         elif not field.required and weight <= spare and rng.random() < 0.2:

@@ -9,20 +9,66 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from ingest.contracts import Contract, load_contracts
 from ingest.errors import BadInput
+from ingest.jsontext import json_timestamp
 from ingest.settings import Settings
 from ingest.sources.publish import Publisher
 from levain.samples import company
 from levain.samples import faults as fault
 from levain.samples.events import SOURCES
+from levain.samples.events.equipment import breakdowns, fleet
+from levain.samples.events.fraud import is_fraudulent
 from levain.samples.events.run import Run, Source, days_for
+from levain.samples.events.shoppers import stays
 from levain.samples.faults import VERDICTS, Message
 from levain.samples.generic import source_for
 
 _PROGRESS_EVERY = 500
+
+
+@dataclass(frozen=True)
+class Period:
+    """The simulated days of a run: so many from a first one on."""
+
+    start: date
+    days: int
+
+    @property
+    def last(self) -> date:
+        return self.start + timedelta(days=self.days - 1)
+
+
+def period(events: int, history: int | None = None, until: date | None = None) -> Period:
+    """The simulated days of a run.
+
+    Args:
+        events: how many; without a history, more of them take more days.
+        history: how many days; None: from `company.START` on, as many as the events need (`run.days_for`).
+        until: last day of the history; None: today, in France.
+
+    Raises:
+        BadInput: the history is not within the company's calendar, or a last day is named and no history is asked for.
+    """
+    if history is None:
+        if until:
+            raise BadInput(
+                f"No history is asked for that could end on {until}.", "Say of how many days: --history 730."
+            )
+        return Period(company.START, days_for(events))
+    last = until or datetime.now(company.PARIS).date()
+    most = (min(last, company.LAST_DAY) - company.FIRST_DAY).days + 1
+    if last > company.LAST_DAY or not 1 <= history <= most:
+        raise BadInput(
+            f"A history of {history} days that ends on {last} cannot be made: the company's calendar goes from "
+            f"{company.FIRST_DAY} to {company.LAST_DAY}.",
+            f"Ask for 1 to {most} days." if most > 0 and last <= company.LAST_DAY else "Let it end on another day.",
+        )
+    return Period(last - timedelta(days=history - 1), history)
 
 
 @dataclass
@@ -50,10 +96,12 @@ class ExpectedOutcome:
     there already, and which those are is not known: as many more are duplicates than it says, and fewer accepted.
 
     Attributes:
-        run: the run's name: topics, number of events, seed, fault profile.
+        run: the run's name: topics, number of events, days, seed, fault profile.
+        period: the simulated days.
         resent: how often all of it was sent before.
         cut_short: how many messages were sent by earlier tries that did not end, at most.
         file: where it was written; None: nowhere.
+        fraudulent_purchases: the purchases by thieves that are accepted, by `purchase_id`.
     """
 
     run: str
@@ -64,6 +112,8 @@ class ExpectedOutcome:
     cut_short: int = 0
     topics: dict[str, TopicOutcome] = field(default_factory=dict)
     file: Path | None = None
+    period: Period = field(default_factory=lambda: period(1))
+    fraudulent_purchases: list[str] = field(default_factory=list)
 
     @property
     def again(self) -> str:
@@ -83,12 +133,53 @@ class ExpectedOutcome:
         verdict = "duplicate" if self.resent and message.verdict == "accepted" else message.verdict
         topic.verdicts[verdict] += 1
         topic.rules.update(message.rules)
+        if message.topic == "purchases" and message.verdict == "accepted" and message.value:
+            purchase_id = str(json.loads(message.value)["purchase_id"])
+            if is_fraudulent(purchase_id):
+                self.fraudulent_purchases.append(purchase_id)
+
+    def planted(self) -> dict[str, Any]:
+        """What a model should find out from the events, and no field of them says: fraud, drift, and who leaves.
+
+        Times are UTC. A machine drifts from `drifts_from` until it fails; from `left_on` on a customer's visits fade
+        out. Machines and customers are named whether or not there are events enough to show them.
+        """
+        begin, end = (company.local_midnight(day) for day in (self.period.start, self.period.last + timedelta(days=1)))
+        days = [self.period.start + timedelta(days=offset) for offset in range(self.period.days)]
+        drifts = [
+            {
+                "equipment_id": machine.equipment_id,
+                "drifts_from": _text(each.drifts),
+                "failed_at": _text(each.failed),
+                "attended_at": _text(each.attended),
+                "repaired_at": _text(each.repaired),
+                "error_code": each.error_code,
+            }
+            for machine in fleet(days)
+            for each in breakdowns(machine)
+            if each.drifts < end and begin < each.repaired
+        ]
+        leaving = [
+            {"customer_id": f"C{stay.number:05d}", "left_on": stay.leaves.isoformat()}
+            for first in range(1, company.CUSTOMERS + 1)
+            for stay in stays(first, self.period.start)
+            if stay.leaves and stay.leaves <= self.period.last
+        ]
+        planted: dict[str, Any] = {}
+        if "purchases" in self.topics:
+            planted["fraudulent_purchases"] = self.fraudulent_purchases
+        if "equipment-metrics" in self.topics:
+            planted["equipment_drifts"] = drifts
+        if {"sales-events", "purchases"} & set(self.topics):
+            planted["customers_left"] = leaving
+        return planted
 
     def as_json(self) -> str:
-        """The file: run, seed and so on, and per topic messages, verdicts and rules."""
+        """The file: run, seed and so on, per topic messages, verdicts and rules, and what is `planted`."""
         document = {
             "run": self.run,
             "events": self.events,
+            "days": {"first": self.period.start.isoformat(), "last": self.period.last.isoformat()},
             "seed": self.seed,
             "faults": self.faults,
             "resent": self.resent,
@@ -97,27 +188,40 @@ class ExpectedOutcome:
                 name: {"messages": t.messages, "verdicts": dict(t.verdicts), "rules": dict(sorted(t.rules.items()))}
                 for name, t in sorted(self.topics.items())
             },
+            "planted": self.planted(),
         }
         return json.dumps(document, indent=2) + "\n"
 
 
-def run_name(topics: Sequence[str], events: int, seed: int, faults: str) -> str:
-    """Names a run by all that its messages depend on."""
+def _text(moment: datetime) -> str:
+    return json_timestamp(moment.astimezone(UTC))
+
+
+def run_name(topics: Sequence[str], events: int, seed: int, faults: str, history: Period | None = None) -> str:
+    """Names a run by all that its messages depend on; `history`: its days, where they do not follow from the events."""
     digest = hashlib.sha256(",".join(sorted(topics)).encode()).hexdigest()[:8]
-    return f"{events}-events-seed-{seed}-faults-{faults}-topics-{digest}"
+    days = f"-days-{history.start}-{history.last}" if history else ""
+    return f"{events}-events{days}-seed-{seed}-faults-{faults}-topics-{digest}"
 
 
-def generate(topics: Sequence[str] | None, events: int, seed: int = 1, faults: str = "none") -> Iterator[Message]:
+def generate(
+    topics: Sequence[str] | None,
+    events: int,
+    seed: int = 1,
+    faults: str = "none",
+    history: Period | None = None,
+) -> Iterator[Message]:
     """Sample messages in the order they are received; the same arguments give the same messages, byte for byte.
 
-    The simulated period starts on 2026-01-05 (`company.START`) and is as long as the number of events needs
-    (`run.days_for`). Copies of an event come after it and under its key.
+    They are generated day by day: memory does not grow with their number, only with the number of those of a few days.
+    Copies of an event come after it and under its key.
 
     Args:
         topics: None: every topic that has a data contract.
         events: how many messages in all; most of them sales.
         seed: moves what is sold; the company is the same for each.
         faults: `none`, `all`, or the name of one fault (`faults.FAULTS`).
+        history: the simulated days; None: those that `period` gives for so many events.
 
     Raises:
         BadInput: a topic or fault profile is unknown, or `events` is not at least 1; the valid ones are named.
@@ -133,29 +237,31 @@ def generate(topics: Sequence[str] | None, events: int, seed: int = 1, faults: s
             f"The fault profile '{faults}' has no form in {', '.join(names)}.",
             f"It has in: {', '.join(fault.FAULTS[faults].variants)}.",
         )
-    days = days_for(events)
-    counts = _counts({name: sources[name] for name in names}, events, days)
+    simulated = history or period(events)
+    counts = _counts({name: sources[name] for name in names}, events, simulated)
     catalogue = events if names == ["product-changes"] else counts.get("product-changes", 50)
     changes = max(catalogue - len(company.PRODUCTS), 0)
-    name = run_name(names, events, seed, faults)
-    plans: dict[str, tuple[int, list[tuple[str, fault.Variant]]]] = {}
+    name = run_name(names, events, seed, faults, history)
+    plans: dict[str, tuple[int, fault.Plan]] = {}
     left = events
     for topic in (*names[1:], names[0]):
         protected = sources[topic].protected
-        planned = fault.plan(homes, topic, counts.get(topic, left), company.seeded(name, f"faults/{topic}"))
+        rng = company.seeded(name, f"faults/{topic}")
+        planned = fault.plan(homes, topic, counts.get(topic, left), rng)
         if topic == names[0]:
             # The copies in all topics count as messages; the largest topic has the fewer events for it, so that the
             # others keep whole files and catalogues.
-            while planned and len(planned) > left - fault.extras(planned) - protected:
-                planned.pop()
-            count = left - fault.extras(planned)
+            while planned and len(planned) > left - planned.extras - protected:
+                planned.take(rng)
+            count = left - planned.extras
         else:
             count = counts[topic]
-            planned = planned[: max(count - protected, 0)]
-            left -= count + fault.extras(planned)
+            while planned and len(planned) > count - protected:
+                planned.take(rng)
+            left -= count + planned.extras
         plans[topic] = count, planned
     sent = {topic: count for topic, (count, _) in plans.items()}
-    run = Run(name, days, changes, _sales(sent), tuple(sent.items()))
+    run = Run(name, simulated.days, changes, _sales(sent), tuple(sent.items()), simulated.start)
     streams = [_stream(contracts[topic], sources[topic], run, *plan) for topic, plan in plans.items()]
     return heapq.merge(*streams, key=lambda message: message.received)
 
@@ -183,7 +289,7 @@ def _checked_topics(sources: Mapping[str, Source], topics: Sequence[str] | None)
     return sorted(set(topics or sources), key=lambda topic: (-sources[topic].share, topic))
 
 
-def _counts(sources: Mapping[str, Source], events: int, days: int) -> dict[str, int]:
+def _counts(sources: Mapping[str, Source], events: int, simulated: Period) -> dict[str, int]:
     """Events per topic but for the first, which gets what is left."""
     total = sum(source.share for source in sources.values())
     # What must be known takes at most a quarter of the messages per topic, and half of them in all.
@@ -191,15 +297,13 @@ def _counts(sources: Mapping[str, Source], events: int, days: int) -> dict[str, 
     counts = {}
     for topic, source in list(sources.items())[1:]:
         wanted = max(round(events * source.share / total), min(source.least, room))
-        counts[topic] = min(wanted, source.most(days)) if source.most else wanted
+        counts[topic] = min(wanted, source.most(simulated.days, simulated.start)) if source.most else wanted
         if counts[topic] > source.unit:
             counts[topic] -= counts[topic] % source.unit
     return counts
 
 
-def _stream(
-    contract: Contract, source: Source, run: Run, count: int, planned: Sequence[tuple[str, fault.Variant]]
-) -> Iterator[Message]:
+def _stream(contract: Contract, source: Source, run: Run, count: int, planned: fault.Plan) -> Iterator[Message]:
     rng = run.random(f"places/{contract.topic}")
     return fault.inject(contract, source.generate(run, count), count, source.protected, planned, rng)
 
@@ -212,6 +316,8 @@ def produce(
     faults: str = "none",
     topics: Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
+    history: int | None = None,
+    until: date | None = None,
 ) -> ExpectedOutcome:
     """Publish sample messages, see `generate`, and write their expected outcome to `<home>/expected/<run>.json`.
 
@@ -227,16 +333,21 @@ def produce(
         faults: fault profile.
         topics: None: every topic that has a data contract.
         progress: called now and then with the number of messages handed over.
+        history: over how many days, see `period`.
+        until: the last of these days.
 
     Returns:
         The expected outcome, with its file, which is written when every message is acknowledged, not before.
 
     Raises:
-        LevainError: see `generate`; the broker cannot be reached or has no such topic; a message was not acknowledged.
+        LevainError: see `generate` and `period`; the broker cannot be reached or has no such topic; a message was not
+            acknowledged.
     """
     names = _checked_topics(_sources(load_contracts()), topics)
-    messages = generate(names, events, seed, faults)
-    outcome = ExpectedOutcome(run_name(names, events, seed, faults), events, seed, faults)
+    simulated = period(events, history, until)
+    asked = None if history is None else simulated
+    messages = generate(names, events, seed, faults, asked)
+    outcome = ExpectedOutcome(run_name(names, events, seed, faults, asked), events, seed, faults, period=simulated)
     folder = settings.root / "expected"
     while (file := folder / f"{outcome.run}{f'.resent-{outcome.resent}' if outcome.resent else ''}.json").exists():
         outcome.resent += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from levain.samples import company
 from levain.samples.events.customers import FREQUENT, customer_changes
 from levain.samples.events.equipment import equipment_metrics
@@ -21,26 +23,36 @@ _STORES, _PRODUCTS = len(company.stores(company.START)), len(company.PRODUCTS)
 _EQUIPMENT = len(company.equipment(company.START))
 _SHELVES = (_STORES - 1) * _PRODUCTS
 
+
+def _most_product_changes(days: int, _: date) -> int:
+    """Two a day in some weeks; over years each product changes about four times a year."""
+    return _PRODUCTS + min(2 * days, 60 + days // 3)
+
+
 SOURCES: dict[str, Source] = {
     "sales-events": Source(sales, 0.78),
     "ventes_stream": Source(ventes, 0.154),
-    "inventory-updates": Source(inventory_updates, 0.152, most=lambda days: 4 * _SHELVES * days),
-    "equipment-metrics": Source(equipment_metrics, 0.065, most=lambda days: _EQUIPMENT * 96 * days),
+    "inventory-updates": Source(inventory_updates, 0.152, most=lambda days, _: 4 * _SHELVES * days),
+    "equipment-metrics": Source(equipment_metrics, 0.065, most=lambda days, _: _EQUIPMENT * 96 * days),
     "web-events": Source(web_events, 0.115),
     "customer-feedback": Source(customer_feedback, 0.042),
     "purchases": Source(purchases, 0.028),
     "customer-changes": Source(
-        customer_changes, 0.04, most=lambda days: company.CUSTOMERS + 12 * days, protected=FREQUENT
+        customer_changes, 0.04, most=lambda days, _: company.CUSTOMERS + 12 * days, protected=FREQUENT
     ),
     "promotions": Source(
-        promotions, 0.004, least=len(notices(SHORTEST_DAYS)), most=lambda days: len(notices(days)), protected=2
+        promotions,
+        0.004,
+        least=len(notices(SHORTEST_DAYS)),
+        most=lambda days, start: len(notices(days, start)),
+        protected=2,
     ),
     "product-changes": Source(
-        product_changes, 0.01, least=_PRODUCTS + 6, most=lambda days: _PRODUCTS + 2 * days, protected=_PRODUCTS
+        product_changes, 0.01, least=_PRODUCTS + 6, most=_most_product_changes, protected=_PRODUCTS
     ),
     "store-extracts": Source(
-        store_extracts, 0.056, least=2 * _STORES, most=lambda days: _STORES * days, unit=_STORES, protected=_STORES
+        store_extracts, 0.056, least=2 * _STORES, most=lambda days, _: _STORES * days, unit=_STORES, protected=_STORES
     ),
-    "equipment-extracts": Source(equipment_extracts, 0.01, most=lambda days: _EQUIPMENT * days, unit=_EQUIPMENT),
-    "weather-data": Source(weather, 0.02, least=_STORES, most=lambda days: _STORES * 96 * days, unit=_STORES),
+    "equipment-extracts": Source(equipment_extracts, 0.01, most=lambda days, _: _EQUIPMENT * days, unit=_EQUIPMENT),
+    "weather-data": Source(weather, 0.02, least=_STORES, most=lambda days, _: _STORES * 96 * days, unit=_STORES),
 }

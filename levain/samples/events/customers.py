@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
-from functools import cache
-from uuid import uuid5
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from functools import cache, lru_cache
+from itertools import count as count_from
 
 from faker import Faker
 
@@ -18,6 +19,9 @@ from levain.samples.events.run import Event, Run, on_its_way
 
 FREQUENT = 90
 """So many customers make nearly nine of ten purchases by customers."""
+
+_BEYOND = 40
+"""No customer's place is taken by so many others, one after the other, in the company's calendar."""
 
 _COUNTRIES = ("FR", "BE", "CH", "DE", "LU", "IT")
 _SEGMENTS = ("household", "student", "business", "hospitality")
@@ -44,15 +48,16 @@ def _fake() -> Faker:
     return Faker("fr_FR")
 
 
-def customer(number: int) -> Customer:
-    """A customer as at the start of the simulated period; those beyond `company.CUSTOMERS` sign up only later.
+@lru_cache(maxsize=2 * company.CUSTOMERS)
+def customer(number: int, first_day: date = company.START) -> Customer:
+    """A customer as at the start of a period; those beyond `company.CUSTOMERS` sign up only later.
 
     The smaller the number, the more often the customer buys.
     """
     rng, fake = company.seeded("customer", number), _fake()
     fake.seed_instance(f"customer {number}")
     name = f"{fake.first_name()} {fake.last_name()}"
-    start = company.local_midnight(company.START)
+    start = company.local_midnight(first_day)
     signed_up = start - timedelta(days=rng.randint(1, 2500), minutes=rng.randint(240, 1000))
     return Customer(
         customer_id=f"C{number:05d}",
@@ -75,37 +80,61 @@ def _email(name: str, number: int, rng: random.Random) -> str:
     return f"{local}{number}@{rng.choice(_DOMAINS)}"
 
 
-def customer_history(count: int, days: int) -> list[Customer]:
+def customer_history(count: int, days: int, start: date = company.START) -> list[Customer]:
     """So many records, in the order they were recorded: the customers as at the start, then changes and sign-ups.
 
     Three quarters are the initial records, of those who buy most first, until all customers are there. Of the changes
-    most are recorded on the day, some days ahead of `valid_from`, and a fifth only days after it. Who signs up later
-    has a number beyond `company.CUSTOMERS`, so nobody buys before the sign-up.
+    most are recorded on the day, some days ahead of `valid_from`, and a fifth only days after it. Nobody changes more
+    often than about every second month. Who signs up later has a number beyond `company.CUSTOMERS`, so nobody buys
+    before the sign-up.
+
+    Args:
+        count: how many records.
+        days: length of the period.
+        start: its first day.
     """
-    initial = [customer(number) for number in range(1, min(count - count // 4, company.CUSTOMERS) + 1)]
-    rng, newest = company.seeded("customer changes", days), company.CUSTOMERS
-    first_day = company.local_midnight(company.START) + timedelta(hours=9)
+    initial = [customer(number, start) for number in range(1, min(count - count // 4, company.CUSTOMERS) + 1)]
+    rng, midnight = company.seeded("customer changes", days, start), company.local_midnight(start)
+    newcomers, changed = _newcomers(days, start), Counter[int]()
     due: list[tuple[datetime, int, datetime]] = []
     for _ in range(count - len(initial)):
-        moment = company.local_midnight(company.START) + timedelta(
-            days=rng.randrange(1, days), minutes=rng.randint(480, 1200), seconds=rng.randrange(60)
+        moment = midnight + timedelta(
+            days=rng.randrange(1, max(days, 2)), minutes=rng.randint(480, 1200), seconds=rng.randrange(60)
         )
         habit, lag = rng.random(), timedelta(seconds=rng.randint(1, 600))
-        if habit < 0.15:
-            newest += 1
-            due.append((moment, newest, moment + lag))
+        if habit < 0.15 or not initial:
+            number, since = next(newcomers)
+            # Who takes the place of another signs up in the evening before the first visit.
+            moment = company.local_midnight(since) - timedelta(minutes=rng.randint(60, 600)) if since else moment
+            due.append((moment, number, moment + lag))
             continue
         shift = rng.randint(1, 6) if habit < 0.35 else -rng.randint(2, 9) if habit < 0.5 else 0
         number = int(len(initial) * rng.random() ** 2) + 1
-        due.append((moment, number, max(moment + timedelta(days=shift), first_day) + lag))
+        if changed[number] > days // 60:
+            number = rng.randint(1, len(initial))
+        changed[number] += 1
+        due.append((moment, number, max(moment + timedelta(days=shift), midnight + timedelta(hours=9)) + lag))
     states, changes = dict(enumerate(initial, start=1)), []
     for moment, number, recorded in sorted(due):
         if number in states:
             states[number] = _changed(states[number], number, rng, moment, recorded)
         else:
-            states[number] = replace(customer(number), signed_up_at=moment, valid_from=moment, recorded=recorded)
+            states[number] = replace(customer(number, start), signed_up_at=moment, valid_from=moment, recorded=recorded)
         changes.append(states[number])
     return initial + sorted(changes, key=lambda each: (each.recorded, each.customer_id))
+
+
+def _newcomers(days: int, start: date) -> Iterator[tuple[int, date | None]]:
+    """Who signs up in a period, without end: first those who take the place of one who left, each with the first day.
+
+    Then others, of whom it is not known whether they ever come; their numbers are beyond all numbers of those.
+    """
+    from levain.samples.events.shoppers import stays
+
+    end = start + timedelta(days=days)
+    for first in range(1, company.CUSTOMERS + 1):
+        yield from ((each.number, each.since) for each in stays(first, start)[1:] if each.since < end)
+    yield from ((number, None) for number in count_from(_BEYOND * company.CUSTOMERS + 1))
 
 
 def _changed(before: Customer, number: int, rng: random.Random, moment: datetime, recorded: datetime) -> Customer:
@@ -126,8 +155,8 @@ def _changed(before: Customer, number: int, rng: random.Random, moment: datetime
 def customer_changes(run: Run, count: int) -> Iterator[Event]:
     """The customers as at the start, then their changes and those who sign up."""
     rng = run.random("customer-changes")
-    for number, each in enumerate(customer_history(count, run.days), start=1):
-        fields = asdict(each)
+    for number, each in enumerate(customer_history(count, run.days, run.start), start=1):
+        fields = dict(vars(each))
         recorded = fields.pop("recorded")
-        head = {"event_id": uuid5(run.namespace, f"customer-changes/{number}"), "event_time": recorded}
+        head = {"event_id": run.identity(f"customer-changes/{number}"), "event_time": recorded}
         yield Event(head | fields, recorded + on_its_way(rng))

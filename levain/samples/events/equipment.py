@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from itertools import accumulate
 from operator import itemgetter
-from uuid import uuid5
 
 from levain.samples import company
 from levain.samples.events.run import Event, Run, on_its_way
@@ -61,8 +60,6 @@ _KINDS = {
     "mixer": _Kind((150, 660), (47, 21), (2.8, 0.1), (2.3, 0.05), 4.2, 22, 0.35, ("MX-031", "MX-040")),
     "display": _Kind(None, (3.8, 3.8), (0.6, 0.6), (0.55, 0.55), 5.0, 4.5, 0.7, ("RF-017",)),
 }
-_HORIZON = 1200
-"""Days of the company's calendar for which breakdowns are planned."""
 
 
 @cache
@@ -71,9 +68,14 @@ def breakdowns(machine: company.Equipment) -> tuple[Breakdown, ...]:
     rng, kind, found = company.seeded("breakdowns", machine.equipment_id), _KINDS[machine.equipment_type], []
     if rng.random() < kind.sound:
         return ()
-    offset = rng.randint(15, 48)
-    while offset < _HORIZON:
-        day = company.START + timedelta(days=offset)
+    day, earlier = company.START + timedelta(days=rng.randint(15, 48)), company.seeded("earlier", machine.equipment_id)
+    days = [day]
+    while days[0] > company.FIRST_DAY:
+        days.insert(0, days[0] - timedelta(days=earlier.randint(60, 150)))
+    while day < company.LAST_DAY:
+        day += timedelta(days=rng.randint(60, 150))
+        days.append(day)
+    for day in days:
         while not _is_open(machine.store_id, day):
             day += timedelta(days=1)
         begin = kind.hours[0] if kind.hours else 360
@@ -88,13 +90,12 @@ def breakdowns(machine: company.Equipment) -> tuple[Breakdown, ...]:
         )
         if all(machine in company.equipment(moment.date()) for moment in (each.drifts, each.repaired)):
             found.append(each)
-        offset += rng.randint(60, 150)
     return tuple(found)
 
 
 @cache
 def _is_open(store_id: str, day: date) -> bool:
-    return next(company.demand(each, day) > 0 for each in company.stores(day) if each.store_id == store_id)
+    return company.hours(store_id, day) is not None
 
 
 def _status(machine: company.Equipment, moment: datetime) -> tuple[str, Breakdown | None]:
@@ -112,54 +113,98 @@ def _status(machine: company.Equipment, moment: datetime) -> tuple[str, Breakdow
 
 
 @cache
-def _hours_run(machine: company.Equipment, hours: int) -> list[int]:
-    """How many hours a machine has run by each hour of the simulated period."""
-    start = company.local_midnight(max(company.START, machine.installed_on))
-    before = (start - company.local_midnight(company.START)) // timedelta(hours=1)
-    runs = (_status(machine, start + timedelta(hours=hour))[0] == "running" for hour in range(hours - before))
-    return [*[0] * before, *accumulate(runs, initial=0)]
+def _working_days(store_id: str) -> list[int]:
+    """How many days a shop was open before each day of the company's calendar."""
+    days = (company.FIRST_DAY + timedelta(days=each) for each in range((company.LAST_DAY - company.FIRST_DAY).days))
+    return [*accumulate((_is_open(store_id, day) for day in days), initial=0)]
 
 
-def _cycles(machine: company.Equipment, moment: datetime, hours: int) -> int:
-    """What its counter shows: about two thirds of the days before the period were days of work."""
-    rng, kind = company.seeded("cycles", machine.equipment_id), _KINDS[machine.equipment_type]
-    since, part = divmod(moment - company.local_midnight(company.START), timedelta(hours=1))
-    working_day = (kind.hours[1] - kind.hours[0]) / 60 if kind.hours else 24
-    before = max((company.START - machine.installed_on).days, 0) * working_day * 0.66
-    table = _hours_run(machine, hours)
-    begun = (table[since + 1] - table[since]) * part / timedelta(hours=1)
-    return int((before + table[since] + begun) * kind.cycles * rng.uniform(0.9, 1.1))
+def _worked(machine: company.Equipment, first: datetime, last: datetime) -> float:
+    """Hours of work between two times of a day that has work."""
+    hours = _KINDS[machine.equipment_type].hours
+    midnight = company.local_midnight(last.astimezone(company.PARIS).date())
+    begin, end = (midnight + timedelta(minutes=minute) for minute in hours or (0, 1440))
+    return max((min(last, end) - max(first, begin)) / timedelta(hours=1), 0.0)
+
+
+@cache
+def _speed(equipment_id: str) -> float:
+    return company.seeded("cycles", equipment_id).uniform(0.9, 1.1)
+
+
+def _cycles(machine: company.Equipment, moment: datetime) -> int:
+    """What its counter shows: about two thirds of the days before the company's calendar were days of work."""
+    kind, day = _KINDS[machine.equipment_type], moment.astimezone(company.PARIS).date()
+    working_day = (kind.hours[1] - kind.hours[0]) / 60 if kind.hours else 24.0
+    before, since = machine.installed_on - company.FIRST_DAY, max(machine.installed_on, company.FIRST_DAY)
+    if kind.hours:
+        table = _working_days(machine.store_id)
+        days = table[(day - company.FIRST_DAY).days] - table[(since - company.FIRST_DAY).days]
+        today = _worked(machine, company.local_midnight(day), moment) if _is_open(machine.store_id, day) else 0.0
+    else:
+        days, today = (day - since).days, _worked(machine, company.local_midnight(day), moment)
+    hours = (max(-before.days, 0) * 0.66 + days) * working_day + today
+    return int((hours - _idle_hours(machine, moment)) * kind.cycles * _speed(machine.equipment_id))
+
+
+def _idle_hours(machine: company.Equipment, moment: datetime) -> float:
+    """Hours of work that were lost to breakdowns until a time."""
+    lost = 0.0
+    for each in breakdowns(machine):
+        if each.failed < moment:
+            lost += _lost(machine, each) if each.repaired <= moment else _missed(machine, each.failed, moment)
+    return lost
+
+
+@cache
+def _lost(machine: company.Equipment, breakdown: Breakdown) -> float:
+    return _missed(machine, breakdown.failed, breakdown.repaired)
+
+
+def _missed(machine: company.Equipment, first: datetime, last: datetime) -> float:
+    """Hours of work in a time, of which each day is looked at."""
+    lost, day = 0.0, first.astimezone(company.PARIS).date()
+    while (midnight := company.local_midnight(day)) < last:
+        following = company.local_midnight(day + timedelta(days=1))
+        if _KINDS[machine.equipment_type].hours is None or _is_open(machine.store_id, day):
+            lost += _worked(machine, max(first, midnight), min(last, following - timedelta(microseconds=1)))
+        day += timedelta(days=1)
+    return lost
 
 
 def equipment_metrics(run: Run, count: int) -> Iterator[Event]:
     """Readings of every machine at an even interval over the period, and when its status changes by a breakdown."""
     rng = run.random("equipment-metrics")
-    changes = _status_changes(run.days)[: count // 4]
-    for moment, machine in heapq.merge(_regular(run.days, count - len(changes)), changes, key=itemgetter(0)):
-        identity = uuid5(run.namespace, f"equipment-metrics/{machine.equipment_id}/{moment.isoformat()}")
+    changes = _status_changes(run)[: count // 4]
+    for moment, machine in heapq.merge(_regular(run, count - len(changes)), changes, key=itemgetter(0)):
+        identity = run.identity(f"equipment-metrics/{machine.equipment_id}/{moment.isoformat()}")
         head = {"event_id": identity, "event_time": moment}
-        fields = _reading(rng, machine, moment, run.days * 24 + 1)
+        fields = _reading(rng, machine, moment)
         yield Event(head | fields, moment + on_its_way(rng))
 
 
-def _status_changes(days: int) -> list[tuple[datetime, company.Equipment]]:
+def fleet(days: Iterable[date]) -> list[company.Equipment]:
+    """All machines that stand in the shops on some of the days."""
+    return sorted({each for day in days for each in company.equipment(day)}, key=lambda each: each.equipment_id)
+
+
+def _status_changes(run: Run) -> list[tuple[datetime, company.Equipment]]:
     """Half a second, when nothing else is read, after a machine failed, was attended to and worked again; in order."""
-    start, soon = company.local_midnight(company.START), timedelta(milliseconds=500)
-    machines = {each for day in range(days) for each in company.equipment(company.START + timedelta(days=day))}
+    soon = timedelta(milliseconds=500)
     changes = [
         (moment + soon, machine)
-        for machine in machines
+        for machine in fleet(run.calendar)
         for each in breakdowns(machine)
         for moment in (each.failed, each.attended, each.repaired)
-        if moment + soon < start + timedelta(days=days)
+        if run.begin <= moment < run.end - soon
     ]
     return sorted(changes, key=lambda change: (change[0], change[1].equipment_id))
 
 
-def _regular(days: int, count: int) -> Iterator[tuple[datetime, company.Equipment]]:
+def _regular(run: Run, count: int) -> Iterator[tuple[datetime, company.Equipment]]:
     """The machines one after the other, each at the same interval, on whole seconds."""
-    start, fleet = company.local_midnight(company.START), len(company.equipment(company.START))
-    interval = _interval(days, max(-(-count // fleet), 1))
+    start, fleet = run.begin, len(company.equipment(run.start))
+    interval = _interval(run.days, max(-(-count // fleet), 1))
     for number in range(count):
         moment = start + timedelta(seconds=number // fleet * interval + number % fleet * interval // fleet)
         yield moment, company.equipment(moment.astimezone(company.PARIS).date())[number % fleet]
@@ -175,7 +220,7 @@ def _interval(days: int, readings: int) -> int:
     return hours * 3600
 
 
-def _reading(rng: random.Random, machine: company.Equipment, moment: datetime, hours: int) -> dict[str, object]:
+def _reading(rng: random.Random, machine: company.Equipment, moment: datetime) -> dict[str, object]:
     kind, (status, coming) = _KINDS[machine.equipment_type], _status(machine, moment)
     drift = 0.0
     if coming and moment < coming.failed:
@@ -193,7 +238,7 @@ def _reading(rng: random.Random, machine: company.Equipment, moment: datetime, h
         "temperature_c": Decimal(f"{temperature:.1f}"),
         "vibration_mm_s": Decimal(f"{vibration:.2f}"),
         "power_kw": Decimal(f"{power:.3f}"),
-        "cycles": _cycles(machine, moment, hours),
+        "cycles": _cycles(machine, moment),
         "status": status,
     }
     if status == "fault" and coming:

@@ -10,18 +10,15 @@ import random
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from itertools import groupby
+from itertools import pairwise
 from typing import Any
-from uuid import uuid5
 
-from ingest.jsontext import utc
 from levain.samples import company
 from levain.samples.events.customers import customer
-from levain.samples.events.run import Event, Run, on_its_way
-from levain.samples.events.sales import sales
+from levain.samples.events.run import Event, Run, in_time, on_its_way
+from levain.samples.events.sales import Receipt, receipts
 
 HANDOVER = timedelta(days=14)
 """After its manager has changed, a shop's service is bad for so long."""
@@ -43,14 +40,8 @@ def _merit(kind: str, name: str, width: float) -> float:
 @cache
 def _handovers(store_id: str) -> tuple[datetime, ...]:
     """When the shop got another manager."""
-    changes, before = [], ""
-    for offset in range(1200):
-        day = company.START + timedelta(days=offset)
-        manager = next(store.manager for store in company.stores(day) if store.store_id == store_id)
-        if before and manager != before:
-            changes.append(company.local_midnight(day))
-        before = manager
-    return tuple(changes)
+    known = company.managers(store_id)
+    return tuple(company.local_midnight(day) for (_, before), (day, after) in pairwise(known) if before != after)
 
 
 def expected_rating(question: str, store: company.Store, moment: datetime, product_id: str | None = None) -> float:
@@ -83,51 +74,35 @@ def expected_rating(question: str, store: company.Store, moment: datetime, produ
     return min(max(stars, 1.0), 5.0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Receipt:
-    """What was sold to someone who will answer."""
-
-    receipt_id: str
-    store_id: str
-    sold_at: datetime
-    customer_id: str | None
-    products: tuple[str, ...]
-
-
 def customer_feedback(run: Run, count: int) -> Iterator[Event]:
     """Questionnaires in the order they are submitted."""
-    rng = run.random("customer-feedback")
-    found = [_answered(run, rng, receipt, is_first) for receipt, is_first in _receipts(run, rng, count)]
-    found.sort(key=lambda each: each["event_time"])
-    serial = int(run.tag[:4], 16)
-    for number, fields in enumerate(found, start=1):
+    rng, serial = run.random("customer-feedback"), int(run.tag[:4], 16)
+    for number, (submitted, fields) in enumerate(in_time(_days(run, rng, count)), start=1):
         group, rest = divmod(number, 100_000)
         head = {
-            "event_id": uuid5(run.namespace, f"customer-feedback/{number}"),
-            "event_time": fields.pop("event_time"),
+            "event_id": run.identity(f"customer-feedback/{number}"),
+            "event_time": submitted,
             "feedback_id": f"F{(serial + group) % 0x10000:04x}{rest:05d}",
         }
-        yield Event(head | fields, head["event_time"] + on_its_way(rng))
+        yield Event(head | fields, submitted + on_its_way(rng))
 
 
-def _receipts(run: Run, rng: random.Random, count: int) -> Iterator[tuple[_Receipt, bool]]:
-    """The receipt behind each questionnaire, the more likely the more lines it has, and whether it is its first one."""
+def _days(run: Run, rng: random.Random, count: int) -> Iterator[tuple[datetime, list[tuple[datetime, dict[str, Any]]]]]:
+    """The questionnaires about what was bought on each day, the more of a receipt the more lines it has."""
     lines = run.sales or 8 * count
-    chosen = Counter(rng.sample(range(lines), count) if count <= lines else rng.choices(range(lines), k=count))
-    number = 0
-    for receipt_id, events in groupby(sales(run, lines), key=lambda event: event.fields["receipt_id"]):
-        rows = [event.fields for event in events]
-        first = rows[0]
-        receipt = _Receipt(
-            receipt_id=receipt_id,
-            store_id=first["store_id"],
-            sold_at=utc(first["event_time"]),
-            customer_id=first.get("customer_id"),
-            products=tuple(row["product_id"] for row in rows),
-        )
-        for each in range(sum(chosen[line] for line in range(number, number + len(rows)))):
-            yield receipt, each == 0
-        number += len(rows)
+    days, sold, asked = receipts(run, lines), 0, 0
+    for offset, day in enumerate(run.calendar):
+        places = [place for place, receipt in enumerate(days[offset]) for _ in receipt.lines]
+        sold += len(places)
+        due = count * sold // lines - asked
+        asked += due
+        chosen = Counter(rng.sample(places, due) if due <= len(places) else rng.choices(places, k=due))
+        found = [
+            _answered(run, rng, days[offset][place], is_first=not number)
+            for place, times in chosen.items()
+            for number in range(times)
+        ]
+        yield company.local_midnight(day + timedelta(days=1)), found
 
 
 _CHANNELS = ("shop", "web", "app", "survey")
@@ -136,11 +111,11 @@ _MINUTES = {"shop": (1, 20), "web": (30, 3 * 1440), "app": (10, 1440), "survey":
 """Channel -> how long after the visit it is filled in."""
 
 
-def _answered(run: Run, rng: random.Random, receipt: _Receipt, is_first: bool) -> dict[str, Any]:
-    """A questionnaire about what was bought, with the time it was submitted at."""
+def _answered(run: Run, rng: random.Random, receipt: Receipt, is_first: bool) -> tuple[datetime, dict[str, Any]]:
+    """When a questionnaire about what was bought is submitted, and what it says."""
     local = receipt.sold_at.astimezone(company.PARIS)
-    store = next(each for each in company.stores(local.date()) if each.store_id == receipt.store_id)
-    buyer = "online" if store.store_id == company.ONLINE else "known" if receipt.customer_id else "unknown"
+    store, customer_id = company.store_on(receipt.store_id, local.date()), receipt.lines[0].get("customer_id")
+    buyer = "online" if store.store_id == company.ONLINE else "known" if customer_id else "unknown"
     channel = rng.choices(_CHANNELS, _SHARES[buyer])[0]
     least, most = _MINUTES[channel]
     submitted = receipt.sold_at + timedelta(seconds=rng.randint(60 * least, 60 * most))
@@ -149,19 +124,19 @@ def _answered(run: Run, rng: random.Random, receipt: _Receipt, is_first: bool) -
     # The period ends for everyone: who bought on its last days answers sooner.
     if submitted >= run.end:
         submitted = receipt.sold_at + (run.end - receipt.sold_at) * rng.uniform(0.1, 0.9)
-    product_id = rng.choice(receipt.products) if rng.random() < 0.35 else None
+    product_id = rng.choice(receipt.lines)["product_id"] if rng.random() < 0.35 else None
     stars = {
         question: _stars(rng, expected_rating(question, store, receipt.sold_at, product_id), 0.75)
         for question in _QUESTIONS
     }
     answered = {question: given for question, given in stars.items() if rng.random() < 0.86}
     rating = _stars(rng, statistics.mean((answered or stars).values()), 0.25)
-    language = _language(rng, receipt.customer_id)
-    fields: dict[str, Any] = {"event_time": submitted, "store_id": store.store_id}
+    language = _language(rng, customer_id)
+    fields: dict[str, Any] = {"store_id": store.store_id}
     if product_id:
         fields["product_id"] = product_id
-    if receipt.customer_id:
-        fields["customer_id"] = receipt.customer_id
+    if customer_id:
+        fields["customer_id"] = customer_id
     fields |= {"channel": channel, "rating": rating}
     if rng.random() < (0.6 if rating <= 2 else 0.35):
         # Words are about what stood out, well or badly.
@@ -176,7 +151,7 @@ def _answered(run: Run, rng: random.Random, receipt: _Receipt, is_first: bool) -
     tags = [rng.choice(_TAGS[question][given >= 4]) for question, given in answered.items() if given != 3]
     if tags and rng.random() < 0.55:
         fields["tags"] = rng.sample(tags, rng.randint(1, min(3, len(tags))))
-    return fields
+    return submitted, fields
 
 
 def _stars(rng: random.Random, expected: float, spread: float) -> int:

@@ -19,6 +19,9 @@ from levain.samples.events.shoppers import Shopper, device_id
 SHARE = 0.015
 """Part of the purchases."""
 
+ATTACKS = (1, 2, 3, 4, 5, 6), (2, 3, 4, 5, 6, 7)
+"""How many purchases a thief makes, and how often each, summed up."""
+
 _STOLEN_CARDS = ("US", "GB", "CA", "AU", "BR")
 _ADDRESSES = ("NL", "US", "GB", "DE", "SG", "CA")
 _DROPS = ("BE", "NL", "ES", "DE")
@@ -48,9 +51,9 @@ class Theft:
 
 
 def attack(
-    rng: random.Random, victim: Shopper, midnight: datetime, prices: dict[str, Decimal], most: int
+    rng: random.Random, victim: Shopper, midnight: datetime, prices: dict[str, Decimal], count: int
 ) -> Iterator[Theft]:
-    """What a thief orders with a victim's account, within minutes: at most so many purchases.
+    """So many purchases that a thief makes with a victim's account, within minutes.
 
     Few thieves show every sign. Most come at night, from another country than the card's or the parcel's, with a device
     that the victim never used, and take many of what costs most. Some first try whether the card works.
@@ -65,7 +68,7 @@ def attack(
     device = device_id("thief", rng.random()) if rng.random() < 0.93 else victim.device_on(rng, day)
     greedy, tries = rng.random() < 0.85, rng.random() < 0.35
     costly = sorted(prices, key=lambda product_id: (-prices[product_id], product_id))
-    for number in range(min(most, rng.choice((1, 1, 2, 3, 4, 5, 6)))):
+    for number in range(count):
         if tries and number == 0:
             product_id, quantity = costly[-1], 1
         else:

@@ -7,18 +7,18 @@ no stock.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
-from uuid import uuid5
 
 from levain.samples import company
-from levain.samples.events.run import Event, Run, on_its_way
-from levain.samples.events.sales import sales
+from levain.samples.events.run import Event, Run, on_its_way, shared_out
+from levain.samples.events.sales import Receipt, receipts
 
 _SHOPS = tuple(store.store_id for store in company.stores(company.START) if store.store_id != company.ONLINE)
 _NEIGHBOURS = ("S001", "S002", "S009")
@@ -56,32 +56,29 @@ class _Lot:
 
 @dataclass(slots=True)
 class _Shelf:
-    """The stock of a product in a shop, and the log of its movements.
+    """The stock of a product in a shop, and the log of its movements on a day.
 
     Attributes:
-        sold: local day -> units sold per hour (its begin, UTC), in order.
+        sold: units sold per hour (its begin, UTC) of the day, in order.
         lots: oldest first, which is the order they are sold in.
-        promised: units that are sold before more can come, but for the baking in the afternoon.
+        promised: units that are still sold on the day.
         morning, afternoon: units of the day's bakings that are still to be made.
+        usual: units that are sold on an ordinary day, as the last ones show it; None: none yet.
     """
 
     store_id: str
     product: company.Product
-    sold: Mapping[date, Sequence[tuple[datetime, int]]]
+    sold: Sequence[tuple[datetime, int]] = ()
     lots: list[_Lot] = field(default_factory=list)
     log: list[Movement] = field(default_factory=list)
     promised: int = 0
     morning: int = 0
     afternoon: int = 0
+    usual: float | None = None
 
     @property
     def level(self) -> int:
         return sum(lot.units for lot in self.lots)
-
-    def units_sold(self, since: date, until: date) -> int:
-        """On the days `[since, until)`."""
-        days = (since + timedelta(days=offset) for offset in range((until - since).days))
-        return sum(units for day in days for _, units in self.sold.get(day, ()))
 
     def make(self, at: datetime, movement_type: str, units: int) -> None:
         """A baking or a delivery, which is a lot."""
@@ -125,42 +122,110 @@ class _Shelf:
 
 
 def inventory_updates(run: Run, count: int) -> Iterator[Event]:
-    """Whole logs of products in shops, as many as there are events for; the last one may end early."""
-    rng, chosen = run.random("inventory-updates"), _movements(run, count)
-    chosen.sort(key=lambda each: (each.at, each.store_id, each.product_id))
-    for each in chosen:
-        identity = f"inventory/{each.store_id}/{each.product_id}/{each.at.isoformat()}"
-        fields: dict[str, Any] = {
-            "event_id": uuid5(run.namespace, identity),
-            "event_time": each.at,
-            "store_id": each.store_id,
-            "product_id": each.product_id,
-            "movement_type": each.movement_type,
-            "quantity": each.quantity,
-        }
-        if each.lot_id:
-            fields |= {"lot_id": each.lot_id, "expires_on": each.expires_on}
-        yield Event(fields, each.at + on_its_way(rng))
+    """Whole logs of as many products in shops as there are events for, and counts in the evening that fill up."""
+    rng, given = run.random("inventory-updates"), 0
+    groups = [
+        (run.random(f"stock/{product.product_id}/{shops[0]}"), [_Shelf(store_id, product) for store_id in shops])
+        for product, shops in _chosen(run, count)
+    ]
+    shelves = [shelf for _, group in groups for shelf in group]
+    targets = shared_out(count, _trade_of_days(run))
+    days = receipts(run, run.sales)
+    for offset, day in enumerate(run.calendar):
+        sold = _units_per_hour(days[offset])
+        for shelf in shelves:
+            shelf.sold, shelf.log = sold.get((shelf.store_id, shelf.product.product_id), ()), []
+        for group_rng, group in groups:
+            _live(group_rng, group, day)
+        missing = targets[offset] - given - sum(len(shelf.log) for shelf in shelves)
+        if missing > 0:
+            _count_in_the_evening(rng, shelves, day, missing, is_last=offset == run.days - 1)
+        log = [each for shelf in shelves for each in shelf.log]
+        log.sort(key=lambda each: (each.at, each.store_id, each.product_id))
+        for each in log[: max(count - given, 0)]:
+            yield _event(run, each, each.at + on_its_way(rng))
+        given += len(log)
 
 
-def _movements(run: Run, count: int) -> list[Movement]:
-    """Exactly so many. A log of several shops is taken whole or not at all, so that what one sends another gets."""
-    sold = _sold(run)
-    chosen: list[Movement] = []
+def _event(run: Run, movement: Movement, received: datetime) -> Event:
+    store_id, product_id = movement.store_id, movement.product_id
+    fields: dict[str, Any] = {
+        "event_id": run.identity(f"inventory/{store_id}/{product_id}/{movement.at.isoformat()}"),
+        "event_time": movement.at,
+        "store_id": store_id,
+        "product_id": product_id,
+        "movement_type": movement.movement_type,
+        "quantity": movement.quantity,
+    }
+    if movement.lot_id:
+        fields |= {"lot_id": movement.lot_id, "expires_on": movement.expires_on}
+    return Event(fields, received)
+
+
+def _trade_of_days(run: Run) -> list[float]:
+    return [math.fsum(company.demand(store, day) for store in company.stores(day)) for day in run.calendar]
+
+
+_SLACK = 0.94
+"""Part of the messages that the logs may take, as they are estimated; counts fill up the rest."""
+_SAMPLED_DAYS = 24
+
+
+def _chosen(run: Run, count: int) -> list[tuple[company.Product, tuple[str, ...]]]:
+    """The logs that there is room for. Those of several shops are taken whole or not at all.
+
+    What one shop sends another gets, so that their logs belong together.
+    """
+    chosen = list[tuple[company.Product, tuple[str, ...]]]()
+    room, lengths = _SLACK * count, _lengths(run)
     for product, shops in _logs():
-        log, room = _log(run, product, shops, sold), count - len(chosen)
-        if len(log) <= room:
-            chosen += log
+        length = math.fsum(lengths[store_id, product.product_id] for store_id in shops)
+        if length <= room or not chosen:
+            chosen.append((product, shops))
+            room -= length
         elif len(shops) == 1:
-            return chosen + log[:room]
-    # Where more is asked for than moves, the level after each movement is counted.
-    moved = len(chosen)
-    for number in range(count - moved):
-        each = chosen[number % moved]
-        at = each.at + timedelta(seconds=1 + number // moved)
-        counted = replace(each, at=at, movement_type="stocktake", quantity=each.level, lot_id=None, expires_on=None)
-        chosen.append(counted)
+            break
     return chosen
+
+
+def _lengths(run: Run) -> dict[tuple[str, str], float]:
+    """(store, product) -> about how many movements there are in the run, as some of its days show it."""
+    found: dict[tuple[str, str], float] = defaultdict(float)
+    every = max(run.days // _SAMPLED_DAYS, 1)
+    if every % 7 == 0:
+        every -= 1
+    sampled, trades = run.calendar[::every], _trade_of_days(run)
+    for trade, day in zip(trades[::every], sampled, strict=True):
+        lines = run.sales * trade / math.fsum(trades)
+        for store in company.stores(day):
+            hours = company.hours(store.store_id, day)
+            if hours is None or store.store_id == company.ONLINE:
+                continue
+            lines_here = lines * company.demand(store, day) / trade
+            for product_id, per_hour in _asked_for(hours, day).items():
+                asked = [lines_here * share for share in per_hour]
+                sales = math.fsum(1 - math.exp(-each) for each in asked)
+                total = math.fsum(asked)
+                # Beside its sales a shelf has a baking or two, what is thrown away, a count now and then.
+                found[store.store_id, product_id] += sales + (1 - math.exp(-total)) * (1.35 + 0.3 * (total > 8)) + 0.05
+    return {shelf: length * run.days / len(sampled) for shelf, length in found.items()}
+
+
+@lru_cache(maxsize=64)
+def _asked_for(hours: tuple[int, int], day: date) -> dict[str, list[float]]:
+    """Product -> which part of a shop's lines are of it, in each hour that the shop is open."""
+    starts, busy = company.half_hours(hours)
+    whole, found = math.fsum(busy), {}
+    shares: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
+    weights = [{each.product_id: company.appetite(each, day, part) for each in company.PRODUCTS} for part in range(3)]
+    for start, share in zip(starts, busy, strict=True):
+        wanted = weights[0 if start < 660 else 1 if start < 840 else 2]
+        total = math.fsum(wanted.values())
+        for product_id, weight in wanted.items():
+            shares[product_id][start // 60] += share / whole * weight / total
+    for product_id, per_hour in shares.items():
+        found[product_id] = list(per_hour.values())
+    return found
 
 
 def _logs() -> Iterator[tuple[company.Product, tuple[str, ...]]]:
@@ -177,46 +242,55 @@ def _logs() -> Iterator[tuple[company.Product, tuple[str, ...]]]:
                 yield group
 
 
-_Sold = Mapping[tuple[str, str], Mapping[date, list[tuple[datetime, int]]]]
-
-
-def _sold(run: Run) -> _Sold:
-    """(store, product) -> local day -> units sold per hour (its begin, UTC)."""
+def _units_per_hour(sold: Sequence[Receipt]) -> dict[tuple[str, str], list[tuple[datetime, int]]]:
+    """(store, product) -> units sold per hour (its begin, UTC) of a day, in order."""
     units: Counter[tuple[str, str, datetime]] = Counter()
-    for event in sales(run, run.sales):
-        row = event.fields
-        if row["store_id"] != company.ONLINE:
-            hour = row["event_time"].replace(minute=0, second=0, microsecond=0)
-            units[row["store_id"], row["product_id"], hour] += row["quantity"]
-    found: dict[tuple[str, str], dict[date, list[tuple[datetime, int]]]] = defaultdict(lambda: defaultdict(list))
-    for store_id, product_id, hour in sorted(units):
-        day = hour.astimezone(company.PARIS).date()
-        found[store_id, product_id][day].append((hour, units[store_id, product_id, hour]))
+    for receipt in sold:
+        if receipt.store_id != company.ONLINE:
+            hour = receipt.sold_at.replace(minute=0, second=0, microsecond=0)
+            for line in receipt.lines:
+                units[receipt.store_id, line["product_id"], hour] += line["quantity"]
+    found: dict[tuple[str, str], list[tuple[datetime, int]]] = defaultdict(list)
+    for (store_id, product_id, hour), number in sorted(units.items()):
+        found[store_id, product_id].append((hour, number))
     return found
 
 
-def _log(run: Run, product: company.Product, shops: Sequence[str], sold: _Sold) -> list[Movement]:
-    """All movements of a product in shops that help each other out, in order."""
-    rng = run.random(f"stock/{product.product_id}/{shops[0]}")
-    shelves = [_Shelf(store_id, product, sold.get((store_id, product.product_id), {})) for store_id in shops]
-    for offset in range(run.days):
-        day = company.START + timedelta(days=offset)
-        opened = [shelf for shelf in shelves if _closing(shelf.store_id, day)]
-        if product.category == "drink":
-            for shelf in opened:
-                _deliver(rng, shelf, day)
-        else:
-            _bake(rng, opened, day)
+def _live(rng: random.Random, shelves: Sequence[_Shelf], day: date) -> None:
+    """A day of a product in shops that help each other out."""
+    opened = [shelf for shelf in shelves if _closing(shelf.store_id, day)]
+    for shelf in opened:
+        shelf.promised = sum(units for _, units in shelf.sold)
+        shelf.usual = shelf.promised if shelf.usual is None else 0.8 * shelf.usual + 0.2 * shelf.promised
+    if opened and opened[0].product.category == "drink":
         for shelf in opened:
-            _trade(rng, shelf, day)
-    return sorted((each for shelf in shelves for each in shelf.log), key=lambda each: each.at)
+            _deliver(rng, shelf, day)
+    else:
+        _bake(rng, opened, day)
+    for shelf in opened:
+        _trade(rng, shelf, day)
 
 
-@cache
+def _count_in_the_evening(rng: random.Random, shelves: Sequence[_Shelf], day: date, times: int, is_last: bool) -> None:
+    """So many counts after the shops have closed, of what is left first; on a day without trade none but at the end."""
+    opened = [shelf for shelf in shelves if _closing(shelf.store_id, day)] or (list(shelves) if is_last else [])
+    if not opened:
+        return
+    rng.shuffle(opened)
+    opened.sort(key=lambda shelf: not shelf.level)
+    rounds = -(-times // len(opened))
+    step = min(60.0, 3600 / rounds)
+    for number in range(times):
+        turn, place = divmod(number, len(opened))
+        minute = (_closing(opened[place].store_id, day) or 1140) + 90
+        lost = int(opened[place].level > 0 and rng.random() < 0.1)
+        opened[place].count(_midnight(day) + timedelta(minutes=minute, seconds=turn * step), lost)
+
+
+@lru_cache(maxsize=4096)
 def _closing(store_id: str, day: date) -> int | None:
     """When a shop closes on a day, in minutes after midnight; None: it does not open."""
-    store = next(each for each in company.stores(day) if each.store_id == store_id)
-    hours = store.week[day.weekday()] if company.demand(store, day) else None
+    hours = company.hours(store_id, day)
     return hours[1] if hours else None
 
 
@@ -232,13 +306,13 @@ def _at(rng: random.Random, day: date, first: int, last: int) -> datetime:
 
 
 def _deliver(rng: random.Random, shelf: _Shelf, day: date) -> None:
-    """Drinks for a week, in cases, with some to spare; now and then exactly what will be sold."""
-    if shelf.log and day.weekday() != _DELIVERY_DAY:
+    """Drinks for a week and some more, in cases; and on the day when they would run out, now and then just enough."""
+    assert shelf.usual is not None
+    short = shelf.promised - shelf.level
+    if short <= 0 and day.weekday() != _DELIVERY_DAY:
         return
-    following = day + timedelta(days=(_DELIVERY_DAY - day.weekday() - 1) % 7 + 1)
-    shelf.promised = shelf.units_sold(day, following)
-    scarce = rng.random() < 0.15
-    units = shelf.promised + (0 if scarce else _CASE) - shelf.level
+    scarce = short > 0 and rng.random() < 0.3
+    units = short if scarce else math.ceil(8 * shelf.usual) + max(short, 0) - max(shelf.level - shelf.promised, 0)
     if units > 0:
         shelf.make(_at(rng, day, 330, 360), "delivery", units if scarce else -(-units // _CASE) * _CASE)
 
@@ -264,13 +338,12 @@ def _bake(rng: random.Random, shelves: Sequence[_Shelf], day: date) -> None:
 
 def _plan(rng: random.Random, shelf: _Shelf, day: date) -> None:
     """How much to bake: what will be sold and some more, or on some days no more, if it is sold until the afternoon."""
-    hours = shelf.sold.get(day, ())
-    total = shelf.promised = sum(units for _, units in hours)
+    hours, total = shelf.sold, shelf.promised
     if total:
-        sells_out = _local_hour(hours[-1][0], day) >= 14 and rng.random() < 0.4
-        spare = 0 if sells_out else 1 + round(total * rng.uniform(0, 0.12))
+        sells_out = _local_hour(hours[-1][0], day) >= 14 and rng.random() < 0.2
+        spare = 0 if sells_out else int(total * rng.uniform(0, 0.12) + rng.random())
     else:
-        spare = rng.choice((0, 0, 0, 0, 0, 1)) if company.in_season(shelf.product, day) else 0
+        spare = int(rng.random() < 0.03 and company.in_season(shelf.product, day))
     needed = max(total + spare - shelf.level, 0)
     late = sum(units for hour, units in hours if _local_hour(hour, day) >= _AFTERNOON)
     shelf.afternoon = min(late, round(0.3 * needed)) if shelf.product.category == "bread" and needed >= 8 else 0
@@ -287,7 +360,7 @@ def _trade(rng: random.Random, shelf: _Shelf, day: date) -> None:
     if day.weekday() == _COUNT_DAY and fortnight == _SHOPS.index(shelf.store_id) % 2 and shelf.level:
         lost = rng.choice((1, 1, 2)) if rng.random() < 0.25 else 0
         shelf.count(_at(rng, day, 375, 385), min(lost, shelf.level + shelf.afternoon - shelf.promised))
-    for hour, units in shelf.sold.get(day, ()):
+    for hour, units in shelf.sold:
         if shelf.afternoon and _local_hour(hour, day) >= _AFTERNOON:
             shelf.make(_at(rng, day, 60 * _AFTERNOON - 40, 60 * _AFTERNOON - 20), "production", shelf.afternoon)
             shelf.afternoon = 0

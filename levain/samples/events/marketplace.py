@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from datetime import datetime, time, timedelta
-from itertools import accumulate
+from datetime import date, datetime, time, timedelta
+from itertools import accumulate, pairwise
 
 from ingest.jsontext import utc
 from levain.samples import company
-from levain.samples.events.run import Event, Run, on_its_way
+from levain.samples.events.run import Event, Run, drawn, on_its_way, shared_out
 
 _VENTES_HOURS = (2, 1, 1, 1, 1, 2, 4, 8, 14, 20, 24, 26, 30, 28, 24, 24, 26, 30, 36, 42, 46, 40, 24, 10)
+_CLIENT_WEIGHTS = list(accumulate(client.weight for client in company.CLIENTS))
+_PRODUIT_WEIGHTS = list(accumulate(produit.weight for produit in company.PRODUITS))
+_ENTERPRISE, _PARTICULIER = list(accumulate((20, 30, 20, 20, 10))), list(accumulate((70, 22, 6, 2, 0)))
+
+
+def _trade(day: date) -> float:
+    """Trade of the marketplace on a day: more at the weekend, most before Christmas, less in August."""
+    season = 1.6 if day.month == 12 and day.day < 24 else 0.85 if day.month == 8 else 1.0
+    return season * (1.35 if day.weekday() >= 5 else 1.0)
 
 
 def ventes(run: Run, count: int) -> Iterator[Event]:
@@ -19,20 +27,17 @@ def ventes(run: Run, count: int) -> Iterator[Event]:
     rng, serial = run.random("ventes"), 0
     # Twelve digits: six of the run, so that no two runs sell under one number.
     first = (run.namespace.int % 900_000 + 100_000) * 1_000_000
-    weights = [1.0 + (0.35 if (company.START + timedelta(days=day)).weekday() >= 5 else 0.0) for day in range(run.days)]
-    bounds = [round(count * each / math.fsum(weights)) for each in accumulate(weights)]
-    for day, (since, until) in enumerate(zip([0, *bounds], bounds, strict=False)):
-        midnight = datetime.combine(company.START + timedelta(days=day), time())
+    bounds = shared_out(count, (_trade(day) for day in run.calendar))
+    for day, (since, until) in zip(run.calendar, pairwise([0, *bounds]), strict=True):
+        midnight = datetime.combine(day, time())
         hours = rng.choices(range(24), _VENTES_HOURS, k=until - since)
         for sold in sorted(
             midnight + timedelta(hours=hour, microseconds=rng.randrange(3_600_000_000)) for hour in hours
         ):
             serial += 1
-            client = rng.choices(company.CLIENTS, [each.weight for each in company.CLIENTS])[0]
-            produit = rng.choices(company.PRODUITS, [each.weight for each in company.PRODUITS])[0]
-            quantite = rng.choices(
-                (1, 2, 3, 5, 10), (20, 30, 20, 20, 10) if client.segment == "Enterprise" else (70, 22, 6, 2, 0)
-            )[0]
+            client = drawn(rng, company.CLIENTS, _CLIENT_WEIGHTS)
+            produit = drawn(rng, company.PRODUITS, _PRODUIT_WEIGHTS)
+            quantite = drawn(rng, (1, 2, 3, 5, 10), _ENTERPRISE if client.segment == "Enterprise" else _PARTICULIER)
             yield Event(
                 {
                     "vente_id": first + serial,

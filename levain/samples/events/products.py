@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from uuid import uuid5
 
 from levain.samples import company
 from levain.samples.events.run import Event, Run, on_its_way
@@ -12,10 +11,10 @@ from levain.samples.events.run import Event, Run, on_its_way
 def product_changes(run: Run, count: int) -> Iterator[Event]:
     """The initial catalogue, then its changes."""
     rng = run.random("product-changes")
-    for number, change in enumerate([*company.catalogue(), *run.product_changes][:count], start=1):
+    for number, change in enumerate([*company.catalogue(run.start), *run.product_changes][:count], start=1):
         yield Event(
             {
-                "event_id": uuid5(run.namespace, f"product-changes/{number}"),
+                "event_id": run.identity(f"product-changes/{number}"),
                 "event_time": change.recorded,
                 "product_id": change.product_id,
                 "name": change.name,

@@ -7,10 +7,9 @@ it. Each event holds the whole state of a run, and the last one counts.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from uuid import uuid5
 
 from levain.samples import company
 from levain.samples.events.run import Event, Run, on_its_way
@@ -79,28 +78,32 @@ _OFFERS = (
 )
 
 
-def notices(days: int) -> list[Notice]:
-    """All that is announced, changed and withdrawn in the first so many days of the simulated period, in order."""
-    cycles = range(days // company.PROMOTION_CYCLE + 2)
+def notices(days: int, start: date = company.START) -> list[Notice]:
+    """All that is announced, changed and withdrawn in a period of so many days from that day on, in order."""
+    first = (start - company.START).days // company.PROMOTION_CYCLE
+    cycles = range(first, first + days // company.PROMOTION_CYCLE + 3)
     begins = [company.START + timedelta(days=number * company.PROMOTION_CYCLE) for number in cycles]
-    end = company.local_midnight(company.START + timedelta(days=days))
-    found = [each for begin in begins for offer in _OFFERS for each in _run(offer, begin) if each.recorded < end]
+    end = company.local_midnight(start + timedelta(days=days))
+    found = [each for begin in begins for offer in _OFFERS for each in _run(offer, begin, start) if each.recorded < end]
     return sorted(found, key=lambda each: (each.recorded, each.promotion_id))
 
 
-def _run(offer: _Offer, begin: date) -> Iterator[Notice]:
-    """The notices of the run that an offer has in the cycle that begins on that day; none out of season."""
+def _run(offer: _Offer, begin: date, start: date) -> Iterator[Notice]:
+    """The notices of the run that an offer has in the cycle that begins on that day; none out of season.
+
+    What runs as the period starts is announced in its first night, without what was changed before.
+    """
     rng = company.seeded("promotion", offer.promotion_id, begin)
     product = next((each for each in company.PRODUCTS if each.product_id == offer.target), None)
     first, last = begin + timedelta(days=offer.first), begin + timedelta(days=offer.last)
-    if product and not company.in_season(product, first):
+    if last < start or (product and not company.in_season(product, first)):
         return
 
     def working_hours(day: date) -> datetime:
         return company.local_midnight(day) + timedelta(minutes=rng.randint(540, 1020), seconds=rng.randrange(60))
 
     # What starts with the period or in its first days is announced in the first night, as the catalogue is.
-    first_night = company.local_midnight(company.START) + timedelta(hours=4, minutes=rng.randint(30, 50))
+    first_night = company.local_midnight(start) + timedelta(hours=4, minutes=rng.randint(30, 50))
     planned = Notice(
         promotion_id=offer.promotion_id,
         status="announced",
@@ -114,15 +117,20 @@ def _run(offer: _Offer, begin: date) -> Iterator[Notice]:
         ends_at=company.local_midnight(last + timedelta(days=1 + offer.longer)),
         recorded=max(working_hours(first - timedelta(days=rng.randint(4, 9))), first_night),
     )
+    corrected = working_hours(first - timedelta(days=2))
+    if corrected < first_night:
+        offer = replace(offer, announced_value=0, announced_days=0)
+        if offer.dropped:
+            return
     yield replace(
         planned,
         discount_value=planned.discount_value + offer.announced_value,
         ends_at=planned.ends_at + timedelta(days=offer.announced_days),
     )
     if offer.announced_value or offer.announced_days:
-        yield replace(planned, status="changed", recorded=working_hours(first - timedelta(days=2)))
+        yield replace(planned, status="changed", recorded=corrected)
     if offer.dropped:
-        yield replace(planned, status="withdrawn", recorded=working_hours(first - timedelta(days=2)))
+        yield replace(planned, status="withdrawn", recorded=corrected)
     if offer.longer:
         midnight = company.local_midnight(last + timedelta(days=1))
         yield replace(planned, status="withdrawn", recorded=midnight - timedelta(seconds=30))
@@ -130,16 +138,16 @@ def _run(offer: _Offer, begin: date) -> Iterator[Notice]:
 
 def promotions(run: Run, count: int) -> Iterator[Event]:
     """The notices of the period; if there are fewer, some of them with another name in the day after."""
-    rng, found = run.random("promotions"), notices(run.days)
+    rng, found = run.random("promotions"), notices(run.days, run.start)
     announced = [each for each in found if each.status == "announced"]
     for number in range(count - len(found)):
         each = announced[number % len(announced)]
         moment = each.recorded + timedelta(seconds=rng.randint(600, 86_400))
         found.append(replace(each, status="changed", name=f"{each.name} ({number + 1})", recorded=moment))
     for each in sorted(found, key=lambda each: each.recorded)[:count]:
-        fields = {name: value for name, value in asdict(each).items() if value is not None}
+        fields = {name: value for name, value in vars(each).items() if value is not None}
         recorded = fields.pop("recorded")
-        identity = uuid5(run.namespace, f"promotions/{each.promotion_id}/{each.starts_at}/{each.status}/{each.name}")
+        identity = run.identity(f"promotions/{each.promotion_id}/{each.starts_at}/{each.status}/{each.name}")
         yield Event(
             {"event_id": identity, "event_time": recorded} | fields,
             recorded + on_its_way(rng),

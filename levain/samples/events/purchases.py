@@ -5,17 +5,18 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import accumulate
 from itertools import count as numbers
 from typing import Any
-from uuid import uuid5
 
 from levain.samples import company
 from levain.samples.events import fraud, shoppers, webshop
-from levain.samples.events.run import Event, Run, on_its_way
+from levain.samples.events.run import Event, Run, drawn, in_time, on_its_way, shared_out
 from levain.samples.events.webshop import Order
 
 _PAYMENTS = ("card", "mobile", "transfer", "voucher")
-_SHARES = (66, 25, 4, 5)
+_SHARES = list(accumulate((66, 25, 4, 5)))
+_SIZES = (1, 2, 3, 4), list(accumulate((62, 24, 10, 4)))
 _PRODUCTS = {product.product_id: product for product in company.PRODUCTS}
 
 Row = dict[str, Any]
@@ -27,37 +28,47 @@ def purchases(run: Run, count: int) -> Iterator[Event]:
     Those of the run's web sessions are all there. The others came from the app, or from visitors who did not agree to
     be measured.
     """
-    rng = run.random("purchases")
-    thefts = fraud.fraudulent(count)
-    rows = [row for order in _orders(run, rng, count - thefts) for row in _bought(run, rng, order)]
-    found = [(row["event_time"], False, row) for row in rows]
-    found += [(row["event_time"], True, row) for row in _stolen(run, rng, thefts)]
-    found.sort(key=lambda each: each[:2])
-    identities = {is_theft: _identities(run, is_theft) for is_theft in (False, True)}
-    for at, is_theft, row in found:
+    assert count == run.events_of("purchases"), "the run says how many purchases it has"
+    rng, identities = run.random("purchases"), {stolen: _identities(run, stolen) for stolen in (False, True)}
+    for at, (row, is_theft) in in_time(_days(run, rng, fraud.fraudulent(count))):
         purchase_id = next(identities[is_theft])
-        head = {"event_id": uuid5(run.namespace, purchase_id), "event_time": at, "purchase_id": purchase_id}
+        head = {"event_id": run.identity(purchase_id), "event_time": at, "purchase_id": purchase_id}
         yield Event(head | row, at + on_its_way(rng))
+
+
+def _days(
+    run: Run, rng: random.Random, thefts: int
+) -> Iterator[tuple[datetime, list[tuple[datetime, tuple[Row, bool]]]]]:
+    """What is ordered on each day, and whether by a thief."""
+    given = 0
+    stolen = _stolen(run, rng, thefts)
+    for offset, (day, target) in enumerate(zip(run.calendar, webshop.purchases_by_day(run), strict=True)):
+        found = []
+        for order in _orders(run, rng, offset, target - given):
+            found += [(order.at, (row, False)) for row in _bought(run, rng, order)]
+        given = target
+        found += [(at, (row, True)) for at, row in next(stolen)]
+        yield company.local_midnight(day + timedelta(days=1)), found
 
 
 def _identities(run: Run, is_theft: bool) -> Iterator[str]:
     """Numbers of purchases, without end; those that are kept for thieves, or the others."""
     for number in numbers():
-        purchase_id = f"W{uuid5(run.namespace, f'purchase/{number}').hex[:12]}"
+        purchase_id = f"W{run.identity(f'purchase/{number}').replace('-', '')[:12]}"
         if fraud.is_fraudulent(purchase_id) == is_theft:
             yield purchase_id
 
 
-def _orders(run: Run, rng: random.Random, count: int) -> Iterator[Order]:
-    """Orders of so many products in all, in no order."""
-    left = count
-    for session in webshop.sessions(run):
+def _orders(run: Run, rng: random.Random, offset: int, count: int) -> Iterator[Order]:
+    """Orders of so many products in all on a day, in no order."""
+    left, day = count, run.calendar[offset]
+    for session in webshop.sessions(run)[offset]:
         if order := session.order:
             left -= len(order.cart)
             yield order
-    for at in webshop.moments(run, rng):
-        day = at.astimezone(company.PARIS).date()
-        buyer = shoppers.drawn(rng, day)
+    while left:
+        at = webshop.moment(rng, day)
+        buyer = shoppers.drawn(rng, day, run.start)
         if buyer is None:
             continue
         device = buyer.device_on(rng, day)
@@ -65,7 +76,7 @@ def _orders(run: Run, rng: random.Random, count: int) -> Iterator[Order]:
         for _ in range(2 if rng.random() < 0.03 else 1):
             if not left:
                 return
-            size = min(rng.choices((1, 2, 3, 4), (62, 24, 10, 4))[0], left)
+            size = min(drawn(rng, *_SIZES), left)
             cart: dict[str, int] = {}
             while len(cart) < size:
                 product = webshop.choose(rng, day)
@@ -78,7 +89,7 @@ def _orders(run: Run, rng: random.Random, count: int) -> Iterator[Order]:
 def _bought(run: Run, rng: random.Random, order: Order) -> Iterator[Row]:
     """The products of an order."""
     buyer, day = order.buyer, order.at.astimezone(company.PARIS).date()
-    payment = rng.choices(_PAYMENTS, _SHARES)[0]
+    payment = drawn(rng, _PAYMENTS, _SHARES)
     # A gift goes to friends, some of whom live abroad.
     is_gift = rng.random() < 0.12
     ship_country = rng.choice(("FR", "BE", "DE", "ES", "IT")) if is_gift and rng.random() < 0.3 else buyer.home
@@ -95,33 +106,34 @@ def _bought(run: Run, rng: random.Random, order: Order) -> Iterator[Row]:
         yield row
 
 
-def _stolen(run: Run, rng: random.Random, count: int) -> list[Row]:
-    """Purchases by thieves."""
-    found: list[Row] = []
-    while len(found) < count:
-        midnight = company.local_midnight(company.START + timedelta(days=rng.randrange(run.days)))
-        day = midnight.astimezone(company.PARIS).date()
-        victim = shoppers.drawn(rng, company.START)
-        if victim is None:
-            continue
-        for theft in fraud.attack(rng, victim, midnight, webshop.prices(run, day), count - len(found)):
-            found.append(
-                _row(run, theft.at, victim, theft.product_id, theft.quantity)
-                | {
+def _stolen(run: Run, rng: random.Random, count: int) -> Iterator[list[tuple[datetime, Row]]]:
+    """Purchases by thieves on each day; a thief comes when there are as many left to make as that thief makes."""
+    made, next_attack = 0, drawn(rng, *fraud.ATTACKS)
+    for day, due in zip(run.calendar, shared_out(count, [1.0] * run.days), strict=True):
+        found: list[tuple[datetime, Row]] = []
+        last = day == run.calendar[-1]
+        while made < due and (last or due - made >= next_attack):
+            victim = shoppers.drawn(rng, run.start, run.start)
+            if victim is None:
+                continue
+            most = min(next_attack, due - made)
+            midnight, prices = company.local_midnight(day), webshop.prices(run, day)
+            for theft in fraud.attack(rng, victim, midnight, prices, most):
+                row = _row(run, theft.at, victim, theft.product_id, theft.quantity) | {
                     "payment_method": "card",
                     "card_country": theft.card_country,
                     "ip_country": theft.ip_country,
                     "ship_country": theft.ship_country,
                     "device": theft.device,
                 }
-            )
-    return found
+                found.append((theft.at, row))
+            made, next_attack = made + most, drawn(rng, *fraud.ATTACKS)
+        yield found
 
 
 def _row(run: Run, at: datetime, buyer: shoppers.Shopper, product_id: str, quantity: int) -> Row:
     unit_price = webshop.price(run, product_id, at, buyer)
     return {
-        "event_time": at,
         "customer_id": buyer.customer_id,
         "is_member": shoppers.is_member(run, buyer.number, at),
         "product_id": product_id,

@@ -35,11 +35,11 @@ def equipment_extracts(run: Run, count: int) -> Iterator[Event]:
 def _drops(
     run: Run, count: int, prefix: str, columns: Sequence[str], register: Callable[[date], Sequence[object]]
 ) -> Iterator[Event]:
-    per_file = len(register(company.START))
+    per_file = len(register(run.start))
     files = math.ceil(count / per_file)
     rng, sent = run.random(f"{prefix}-extracts"), 0
     for number in range(files):
-        day = company.START + timedelta(days=number * run.days // files if files < run.days else number)
+        day = run.start + timedelta(days=number * run.days // files if files < run.days else number)
         rows = [{column: getattr(each, column) for column in columns} for each in register(day)]
         sha256 = _sha256(day, run.tag, columns, rows)
         received = utc(datetime.combine(day, time(4, 10))) + timedelta(seconds=rng.randint(0, 900))

@@ -8,20 +8,19 @@ from __future__ import annotations
 import math
 import random
 from bisect import bisect
-from collections import defaultdict
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
-from uuid import uuid5
 
 from levain.samples import company
 from levain.samples.events import shoppers
 from levain.samples.events.fraud import fraudulent
-from levain.samples.events.run import Event, Run, on_its_way
+from levain.samples.events.run import Event, Run, Window, drawn, in_time, on_its_way, shared_out
 from levain.samples.events.sales import price_list
 from levain.samples.events.shoppers import Shopper
 
@@ -34,14 +33,15 @@ _CENT = Decimal("0.01")
 _LONGEST_PAUSE = timedelta(minutes=20)
 _WEEKDAYS = (1.0, 0.95, 1.0, 1.15, 1.2, 0.85, 1.1)
 _HOURS = (1, 0.5, 0.2, 0.1, 0.1, 0.3, 1, 2.5, 4, 4.5, 4.5, 5, 6.5, 6, 4.5, 4, 4, 4.5, 5.5, 7, 8.5, 8.5, 6, 3)
-_QUANTITIES = ((1, 2, 3, 4, 6), (52, 26, 10, 8, 4))
+_BUSY = list(accumulate(_HOURS))
+_QUANTITIES = (1, 2, 3, 4, 6), list(accumulate((52, 26, 10, 8, 4)))
 _PAGES = {"bread": "/pains", "viennoiserie": "/viennoiseries", "pastry": "/patisseries", "savoury": "/traiteur"}
 """Category -> its page; drinks are not sent to anyone."""
 _REFERRERS = (
     *("", "https://www.google.com/", "https://www.bing.com/"),
     *("https://www.instagram.com/", "https://lettre.levain.example/"),
 )
-_REFERRED = (37, 38, 5, 12, 8)
+_REFERRED = list(accumulate((37, 38, 5, 12, 8)))
 
 
 def demand(day: date) -> float:
@@ -54,15 +54,10 @@ def demand(day: date) -> float:
     return season * _WEEKDAYS[day.weekday()] * company.seeded("webshop", day).uniform(0.85, 1.15)
 
 
-def moments(run: Run, rng: random.Random) -> Iterator[datetime]:
-    """Times at which somebody comes to the shop, without end, as often as the demand is; in no order."""
-    days = [company.START + timedelta(days=offset) for offset in range(run.days)]
-    demands = list(accumulate(demand(day) for day in days))
-    hours = list(accumulate(_HOURS))
-    while True:
-        midnight = company.local_midnight(rng.choices(days, cum_weights=demands)[0])
-        hour = rng.choices(range(24), cum_weights=hours)[0]
-        yield midnight + timedelta(hours=hour, milliseconds=rng.randrange(3_600_000))
+def moment(rng: random.Random, day: date) -> datetime:
+    """A time on a day at which somebody comes to the shop."""
+    hour = drawn(rng, range(24), _BUSY)
+    return company.local_midnight(day) + timedelta(hours=hour, milliseconds=int(3_600_000 * rng.random()))
 
 
 def prices(run: Run, day: date) -> dict[str, Decimal]:
@@ -86,12 +81,12 @@ def _tastes(day: date) -> tuple[list[company.Product], list[float]]:
 def choose(rng: random.Random, day: date) -> company.Product:
     """A product that somebody looks at."""
     products, weights = _tastes(day)
-    return rng.choices(products, cum_weights=weights)[0]
+    return drawn(rng, products, weights)
 
 
 def units(rng: random.Random, product: company.Product, buyer: Shopper | None) -> int:
     """How many of it somebody orders; firms order for many."""
-    quantity = 1 if product.price >= 20 else rng.choices(*_QUANTITIES)[0]
+    quantity = 1 if product.price >= 20 else drawn(rng, *_QUANTITIES)
     return quantity * (buyer.appetite if buyer else 1)
 
 
@@ -155,36 +150,54 @@ class Session:
         return Order(last.at, self.buyer, self.device, last.cart or {})
 
 
-@lru_cache(maxsize=1)
-def sessions(run: Run) -> tuple[Session, ...]:
-    """The sessions of the run's `web-events`, in no order; their steps are as many as its events.
+def sessions(run: Run) -> Window[list[Session]]:
+    """The sessions that begin on each day; their steps are as many as the run's `web-events`.
 
-    Where the run has `purchases`, no more is ordered in them than there are purchases.
+    Where the run has `purchases`, no more is ordered in them on a day than is purchased on it.
     """
-    left, rng, visitors = run.events_of("web-events"), run.random("web sessions"), _Visitors(run)
-    orders = run.events_of("purchases")
-    room = orders - fraudulent(orders) if orders else _ENDLESS
-    found: list[Session] = []
-    for visit in moments(run, run.random("web visits")):
-        at: datetime | None = visit
-        buyer = shoppers.drawn(rng, visit.astimezone(company.PARIS).date()) if rng.random() < 0.3 else None
-        device = visitors.device(rng, visit, buyer)
-        while at and left:
-            session = _session(run, rng, len(found), at, device, buyer, room)
-            session.steps = session.steps[:left]
-            visitors.settle(session)
-            found.append(session)
-            left -= len(session.steps)
-            room -= len(session.order.cart) if session.order else 0
-            # Some come back after a break that was too long for the session.
-            again = len(session.steps) > 1 and not session.order and rng.random() < 0.1
-            at = session.steps[-1].at + GAP + timedelta(seconds=rng.randint(60, 5400)) if again else None
-        if not left:
-            break
-    return tuple(found)
+    return run.window("sessions", lambda: _days(run))
+
+
+def _days(run: Run) -> Iterator[list[Session]]:
+    rng, visitors, serial, given = run.random("web sessions"), _Visitors(run), 0, 0
+    targets = shared_out(run.events_of("web-events"), map(demand, run.calendar))
+    for day, target, room in zip(run.calendar, targets, _rooms(run), strict=True):
+        found: list[Session] = []
+        while given < target:
+            at: datetime | None = moment(rng, day)
+            buyer = shoppers.drawn(rng, day, run.start) if rng.random() < 0.3 else None
+            device = visitors.device(rng, day, buyer)
+            while at and given < target:
+                session = _session(run, rng, serial, at, device, buyer, room)
+                session.steps = session.steps[: targets[-1] - given]
+                visitors.settle(session)
+                found.append(session)
+                serial += 1
+                given += len(session.steps)
+                room -= len(session.order.cart) if session.order else 0
+                # Some come back after a break that was too long for the session.
+                again = len(session.steps) > 1 and not session.order and rng.random() < 0.1
+                at = session.steps[-1].at + GAP + timedelta(seconds=rng.randint(60, 5400)) if again else None
+        visitors.forget(company.local_midnight(day))
+        yield found
+
+
+def purchases_by_day(run: Run) -> list[int]:
+    """How many purchases by customers there are by the end of each day."""
+    purchases = run.events_of("purchases")
+    return shared_out(purchases - fraudulent(purchases), map(demand, run.calendar))
+
+
+def _rooms(run: Run) -> list[int]:
+    """For how many products there may be orders in the sessions of each day."""
+    if not run.events_of("purchases"):
+        return [_ENDLESS] * run.days
+    return [later - earlier for earlier, later in pairwise([0, *purchases_by_day(run)])]
 
 
 _ENDLESS = 10**9
+_REMEMBERED = 5000
+"""So many strangers' devices may come back: the last ones."""
 
 
 class _Visitors:
@@ -192,28 +205,34 @@ class _Visitors:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.strangers: list[str] = []
-        self.times: dict[str, list[tuple[datetime, datetime]]] = defaultdict(list)
+        self.count = 0
+        self.strangers = deque[str](maxlen=_REMEMBERED)
+        self.times: dict[str, list[tuple[datetime, datetime]]] = {}
 
-    def device(self, rng: random.Random, at: datetime, buyer: Shopper | None) -> str:
+    def device(self, rng: random.Random, day: date, buyer: Shopper | None) -> str:
         """The device of a visit: a customer's, or a stranger's, who may have been there before."""
         if buyer:
-            return buyer.device_on(rng, at.astimezone(company.PARIS).date())
+            return buyer.device_on(rng, day)
         return rng.choice(self.strangers) if self.strangers and rng.random() < 0.3 else self._stranger()
 
     def _stranger(self) -> str:
-        self.strangers.append(shoppers.device_id(self.run.name, "visitor", len(self.strangers)))
+        self.strangers.append(shoppers.device_id(self.run.name, "visitor", self.count))
+        self.count += 1
         return self.strangers[-1]
+
+    def forget(self, moment: datetime) -> None:
+        """The visits that ended before it: none that begins a day later is part of them."""
+        self.times = {device: kept for device, kept in self.times.items() if kept[-1][1] >= moment}
 
     def settle(self, session: Session) -> None:
         """Give the session another device where its own has another session that this one would be part of."""
         span = session.steps[0].at, session.steps[-1].at
-        times = self.times[session.device]
+        times = self.times.setdefault(session.device, [])
         place = bisect(times, span)
         before, after = times[max(place - 1, 0) : place], times[place : place + 1]
         if any(since - GAP < span[1] and span[0] < until + GAP for since, until in before + after):
             session.device = self._stranger()
-            times, place = self.times[session.device], 0
+            times, place = self.times.setdefault(session.device, []), 0
         times.insert(place, span)
 
 
@@ -226,7 +245,7 @@ def _session(
     """
     keen = buyer is not None
     remembered = keen and rng.random() < 0.55
-    session = Session(number, device, rng.choices(_REFERRERS, _REFERRED)[0], buyer if remembered else None)
+    session = Session(number, device, drawn(rng, _REFERRERS, _REFERRED), buyer if remembered else None)
     day, walk = at.astimezone(company.PARIS).date(), _Walk(rng, session.steps, at)
     landing = rng.random()
     if landing < 0.5:
@@ -254,7 +273,7 @@ def _session(
     if not remembered:
         # Who logs in now is a known customer, or turns out to be one with another device.
         walk.to("page_view", "/connexion")
-        session.buyer, session.logged_in = buyer or shoppers.drawn(rng, day), len(session.steps)
+        session.buyer, session.logged_in = buyer or shoppers.drawn(rng, day, run.start), len(session.steps)
     if session.buyer is None or rng.random() < 0.15:
         return session
     walk.to("checkout", "/commande", cart=dict(cart))
@@ -288,20 +307,27 @@ class _Walk:
 
 def web_events(run: Run, count: int) -> Iterator[Event]:
     """The steps of all sessions, in the order they are taken."""
-    rng, found = run.random("web-events"), sessions(run)
-    steps = [(step.at, session.number, place) for session in found for place, step in enumerate(session.steps)]
-    assert len(steps) == count, "the run says how many web events it has"
-    for at, number, place in sorted(steps):
-        yield Event(_fields(run, found[number], place), at + on_its_way(rng))
+    assert count == run.events_of("web-events"), "the run says how many web events it has"
+    rng = run.random("web-events")
+    for at, (session, place) in in_time(_steps(run)):
+        yield Event(_fields(run, session, place), at + on_its_way(rng))
+
+
+def _steps(run: Run) -> Iterator[tuple[datetime, list[tuple[datetime, tuple[Session, int]]]]]:
+    """The steps of the sessions that begin on each day."""
+    days = sessions(run)
+    for offset, day in enumerate(run.calendar):
+        steps = [(step.at, (session, place)) for session in days[offset] for place, step in enumerate(session.steps)]
+        yield company.local_midnight(day + timedelta(days=1)), steps
 
 
 def _fields(run: Run, session: Session, place: int) -> dict[str, Any]:
     step, device = session.steps[place], shoppers.device(session.device)
     buyer = session.buyer if place >= session.logged_in else None
     fields: dict[str, Any] = {
-        "event_id": uuid5(run.namespace, f"web-events/{session.number}/{place}"),
+        "event_id": run.identity(f"web-events/{session.number}/{place}"),
         "event_time": step.at,
-        "session_id": uuid5(run.namespace, f"web session/{session.number}").hex,
+        "session_id": run.identity(f"web session/{session.number}").replace("-", ""),
         "visitor_id": session.device,
         "customer_id": buyer.customer_id if buyer else None,
         "event_type": step.event_type,
