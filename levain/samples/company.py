@@ -526,12 +526,14 @@ def product_changes(count: int, days: int, start: date = START) -> list[ProductC
                 chosen.append((product, offset))
     while len(chosen) < count:
         for product in rng.sample(PRODUCTS, len(PRODUCTS)):
-            chosen.append((product, rng.randrange(1, max(days, 2))))
+            chosen.append((product, rng.randrange(1, days) if days > 1 else 0))
     first_night, changes = catalogue(start)[-1].recorded, []
     for product, offset in chosen[:count]:
         day = start + timedelta(days=offset)
         habit = rng.random()
         shift = -rng.randint(2, 9) if habit < 0.55 else 0 if habit < 0.8 else rng.randint(1, 6)
+        if offset + shift >= days:
+            shift = 0
         on_the_way = local_midnight(day + timedelta(days=shift)) + timedelta(minutes=rng.randint(9 * 60, 17 * 60))
         recorded = max(on_the_way if shift else local_midnight(day) + timedelta(hours=5), first_night)
         changes.append(product_state(product, day, recorded + timedelta(seconds=rng.randint(1, 3000))))
@@ -593,5 +595,7 @@ def promotion(product: Product, day: date) -> Promotion | None:
     offset = (day - START).days % PROMOTION_CYCLE
     for each in PROMOTIONS:
         if each.first <= offset <= each.last and each.target in (product.product_id, product.category):
-            return each
+            # What is out of season as it begins is not announced.
+            begins = day - timedelta(days=offset - each.first)
+            return each if each.target == product.category or in_season(product, begins) else None
     return None

@@ -293,10 +293,13 @@ def _counts(sources: Mapping[str, Source], events: int, simulated: Period) -> di
     """Events per topic but for the first, which gets what is left."""
     total = sum(source.share for source in sources.values())
     # What must be known takes at most a quarter of the messages per topic, and half of them in all.
-    room = events // max(4, 2 * sum(source.least > 0 for source in sources.values()))
+    room = events // max(4, 2 * sum(source.least is not None for source in sources.values()))
     counts = {}
     for topic, source in list(sources.items())[1:]:
-        wanted = max(round(events * source.share / total), min(source.least, room))
+        wanted = max(
+            round(events * source.share / total),
+            min(source.least(simulated.days, simulated.start) if source.least else 0, room),
+        )
         counts[topic] = min(wanted, source.most(simulated.days, simulated.start)) if source.most else wanted
         if counts[topic] > source.unit:
             counts[topic] -= counts[topic] % source.unit

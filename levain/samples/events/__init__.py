@@ -14,7 +14,7 @@ from levain.samples.events.products import product_changes
 from levain.samples.events.promotions import notices, promotions
 from levain.samples.events.purchases import purchases
 from levain.samples.events.registers import equipment_extracts, store_extracts
-from levain.samples.events.run import SHORTEST_DAYS, Source
+from levain.samples.events.run import Source
 from levain.samples.events.sales import sales
 from levain.samples.events.weather import weather
 from levain.samples.events.webshop import web_events
@@ -43,16 +43,23 @@ SOURCES: dict[str, Source] = {
     "promotions": Source(
         promotions,
         0.004,
-        least=len(notices(SHORTEST_DAYS)),
+        least=lambda days, start: len(notices(days, start)),
         most=lambda days, start: len(notices(days, start)),
         protected=2,
     ),
     "product-changes": Source(
-        product_changes, 0.01, least=_PRODUCTS + 6, most=_most_product_changes, protected=_PRODUCTS
+        product_changes, 0.01, least=lambda *_: _PRODUCTS + 6, most=_most_product_changes, protected=_PRODUCTS
     ),
     "store-extracts": Source(
-        store_extracts, 0.056, least=2 * _STORES, most=lambda days, _: _STORES * days, unit=_STORES, protected=_STORES
+        store_extracts,
+        0.056,
+        least=lambda *_: 2 * _STORES,
+        most=lambda days, _: _STORES * days,
+        unit=_STORES,
+        protected=_STORES,
     ),
     "equipment-extracts": Source(equipment_extracts, 0.01, most=lambda days, _: _EQUIPMENT * days, unit=_EQUIPMENT),
-    "weather-data": Source(weather, 0.02, least=_STORES, most=lambda days, _: _STORES * 96 * days, unit=_STORES),
+    "weather-data": Source(
+        weather, 0.02, least=lambda *_: _STORES, most=lambda days, _: _STORES * 96 * days, unit=_STORES
+    ),
 }

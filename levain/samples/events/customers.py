@@ -95,11 +95,12 @@ def customer_history(count: int, days: int, start: date = company.START) -> list
     """
     initial = [customer(number, start) for number in range(1, min(count - count // 4, company.CUSTOMERS) + 1)]
     rng, midnight = company.seeded("customer changes", days, start), company.local_midnight(start)
+    end = company.local_midnight(start + timedelta(days=days))
     newcomers, changed = _newcomers(days, start), Counter[int]()
     due: list[tuple[datetime, int, datetime]] = []
     for _ in range(count - len(initial)):
         moment = midnight + timedelta(
-            days=rng.randrange(1, max(days, 2)), minutes=rng.randint(480, 1200), seconds=rng.randrange(60)
+            days=rng.randrange(1, days) if days > 1 else 0, minutes=rng.randint(480, 1200), seconds=rng.randrange(60)
         )
         habit, lag = rng.random(), timedelta(seconds=rng.randint(1, 600))
         if habit < 0.15 or not initial:
@@ -109,6 +110,8 @@ def customer_history(count: int, days: int, start: date = company.START) -> list
             due.append((moment, number, moment + lag))
             continue
         shift = rng.randint(1, 6) if habit < 0.35 else -rng.randint(2, 9) if habit < 0.5 else 0
+        if moment + timedelta(days=shift) >= end:
+            shift = 0
         number = int(len(initial) * rng.random() ** 2) + 1
         if changed[number] > days // 60:
             number = rng.randint(1, len(initial))

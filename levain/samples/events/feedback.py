@@ -76,6 +76,8 @@ def expected_rating(question: str, store: company.Store, moment: datetime, produ
 
 def customer_feedback(run: Run, count: int) -> Iterator[Event]:
     """Questionnaires in the order they are submitted."""
+    if not count:
+        return
     rng, serial = run.random("customer-feedback"), int(run.tag[:4], 16)
     for number, (submitted, fields) in enumerate(in_time(_days(run, rng, count)), start=1):
         group, rest = divmod(number, 100_000)
@@ -90,15 +92,15 @@ def customer_feedback(run: Run, count: int) -> Iterator[Event]:
 def _days(run: Run, rng: random.Random, count: int) -> Iterator[tuple[datetime, list[tuple[datetime, dict[str, Any]]]]]:
     """The questionnaires about what was bought on each day, the more of a receipt the more lines it has."""
     lines = run.sales or 8 * count
-    days, sold, asked = receipts(run, lines), 0, 0
-    for offset, day in enumerate(run.calendar):
-        places = [place for place, receipt in enumerate(days[offset]) for _ in receipt.lines]
+    sold, asked = 0, 0
+    for day, bought in zip(run.calendar, receipts(run, lines), strict=True):
+        places = [place for place, receipt in enumerate(bought) for _ in receipt.lines]
         sold += len(places)
         due = count * sold // lines - asked
         asked += due
         chosen = Counter(rng.sample(places, due) if due <= len(places) else rng.choices(places, k=due))
         found = [
-            _answered(run, rng, days[offset][place], is_first=not number)
+            _answered(run, rng, bought[place], is_first=not number)
             for place, times in chosen.items()
             for number in range(times)
         ]
@@ -125,8 +127,10 @@ def _answered(run: Run, rng: random.Random, receipt: Receipt, is_first: bool) ->
     if submitted >= run.end:
         submitted = receipt.sold_at + (run.end - receipt.sold_at) * rng.uniform(0.1, 0.9)
     product_id = rng.choice(receipt.lines)["product_id"] if rng.random() < 0.35 else None
+    # Some are strict, others easily pleased, and now and then everything goes wrong.
+    mood = rng.gauss(0.25, 0.6) - (1.6 if rng.random() < 0.06 else 0.0)
     stars = {
-        question: _stars(rng, expected_rating(question, store, receipt.sold_at, product_id), 0.75)
+        question: _stars(rng, expected_rating(question, store, receipt.sold_at, product_id) + mood, 0.55)
         for question in _QUESTIONS
     }
     answered = {question: given for question, given in stars.items() if rng.random() < 0.86}

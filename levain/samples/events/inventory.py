@@ -123,6 +123,8 @@ class _Shelf:
 
 def inventory_updates(run: Run, count: int) -> Iterator[Event]:
     """Whole logs of as many products in shops as there are events for, and counts in the evening that fill up."""
+    if not count:
+        return
     rng, given = run.random("inventory-updates"), 0
     groups = [
         (run.random(f"stock/{product.product_id}/{shops[0]}"), [_Shelf(store_id, product) for store_id in shops])
@@ -130,9 +132,8 @@ def inventory_updates(run: Run, count: int) -> Iterator[Event]:
     ]
     shelves = [shelf for _, group in groups for shelf in group]
     targets = shared_out(count, _trade_of_days(run))
-    days = receipts(run, run.sales)
-    for offset, day in enumerate(run.calendar):
-        sold = _units_per_hour(days[offset])
+    for offset, (day, bought) in enumerate(zip(run.calendar, receipts(run, run.sales), strict=True)):
+        sold = _units_per_hour(bought)
         for shelf in shelves:
             shelf.sold, shelf.log = sold.get((shelf.store_id, shelf.product.product_id), ()), []
         for group_rng, group in groups:
@@ -166,7 +167,7 @@ def _trade_of_days(run: Run) -> list[float]:
     return [math.fsum(company.demand(store, day) for store in company.stores(day)) for day in run.calendar]
 
 
-_SLACK = 0.94
+_SLACK = 0.92
 """Part of the messages that the logs may take, as they are estimated; counts fill up the rest."""
 _SAMPLED_DAYS = 24
 
@@ -207,8 +208,9 @@ def _lengths(run: Run) -> dict[tuple[str, str], float]:
                 sales = math.fsum(1 - math.exp(-each) for each in asked)
                 total = math.fsum(asked)
                 # Beside its sales a shelf has a baking or two, what is thrown away, a count now and then.
-                found[store.store_id, product_id] += sales + (1 - math.exp(-total)) * (1.35 + 0.3 * (total > 8)) + 0.05
-    return {shelf: length * run.days / len(sampled) for shelf, length in found.items()}
+                baked, thrown_away = 1 - math.exp(-total), 0.7 * (1 - math.exp(-0.1 * total))
+                found[store.store_id, product_id] += sales + baked * (1 + 0.5 * (total > 8)) + thrown_away + 0.02
+    return defaultdict(float, {shelf: length * run.days / len(sampled) for shelf, length in found.items()})
 
 
 @lru_cache(maxsize=64)
@@ -272,8 +274,9 @@ def _live(rng: random.Random, shelves: Sequence[_Shelf], day: date) -> None:
 
 
 def _count_in_the_evening(rng: random.Random, shelves: Sequence[_Shelf], day: date, times: int, is_last: bool) -> None:
-    """So many counts after the shops have closed, of what is left first; on a day without trade none but at the end."""
-    opened = [shelf for shelf in shelves if _closing(shelf.store_id, day)] or (list(shelves) if is_last else [])
+    """So many counts after the shops have closed, of what was there on the day if there was anything."""
+    opened = [shelf for shelf in shelves if _closing(shelf.store_id, day) and (shelf.level or shelf.log)]
+    opened = opened or [shelf for shelf in shelves if shelf.usual or is_last]
     if not opened:
         return
     rng.shuffle(opened)
@@ -283,7 +286,7 @@ def _count_in_the_evening(rng: random.Random, shelves: Sequence[_Shelf], day: da
     for number in range(times):
         turn, place = divmod(number, len(opened))
         minute = (_closing(opened[place].store_id, day) or 1140) + 90
-        lost = int(opened[place].level > 0 and rng.random() < 0.1)
+        lost = int(opened[place].level > 0 and rng.random() < 0.3)
         opened[place].count(_midnight(day) + timedelta(minutes=minute, seconds=turn * step), lost)
 
 
@@ -339,11 +342,8 @@ def _bake(rng: random.Random, shelves: Sequence[_Shelf], day: date) -> None:
 def _plan(rng: random.Random, shelf: _Shelf, day: date) -> None:
     """How much to bake: what will be sold and some more, or on some days no more, if it is sold until the afternoon."""
     hours, total = shelf.sold, shelf.promised
-    if total:
-        sells_out = _local_hour(hours[-1][0], day) >= 14 and rng.random() < 0.2
-        spare = 0 if sells_out else int(total * rng.uniform(0, 0.12) + rng.random())
-    else:
-        spare = int(rng.random() < 0.03 and company.in_season(shelf.product, day))
+    sells_out = not total or (_local_hour(hours[-1][0], day) >= 14 and rng.random() < 0.2)
+    spare = 0 if sells_out else int(total * rng.uniform(0, 0.12) + rng.random())
     needed = max(total + spare - shelf.level, 0)
     late = sum(units for hour, units in hours if _local_hour(hour, day) >= _AFTERNOON)
     shelf.afternoon = min(late, round(0.3 * needed)) if shelf.product.category == "bread" and needed >= 8 else 0

@@ -142,7 +142,7 @@ def promotions(run: Run, count: int) -> Iterator[Event]:
     announced = [each for each in found if each.status == "announced"]
     for number in range(count - len(found)):
         each = announced[number % len(announced)]
-        moment = each.recorded + timedelta(seconds=rng.randint(600, 86_400))
+        moment = each.recorded + min(timedelta(days=1), run.end - each.recorded) * rng.uniform(0.01, 0.99)
         found.append(replace(each, status="changed", name=f"{each.name} ({number + 1})", recorded=moment))
     for each in sorted(found, key=lambda each: each.recorded)[:count]:
         fields = {name: value for name, value in vars(each).items() if value is not None}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta
 from itertools import accumulate
 from itertools import count as numbers
 from typing import Any
@@ -42,9 +42,10 @@ def _days(
     """What is ordered on each day, and whether by a thief."""
     given = 0
     stolen = _stolen(run, rng, thefts)
-    for offset, (day, target) in enumerate(zip(run.calendar, webshop.purchases_by_day(run), strict=True)):
+    days = zip(run.calendar, webshop.purchases_by_day(run), webshop.sessions(run), strict=True)
+    for day, target, sessions in days:
         found = []
-        for order in _orders(run, rng, offset, target - given):
+        for order in _orders(run, rng, day, sessions, target - given):
             found += [(order.at, (row, False)) for row in _bought(run, rng, order)]
         given = target
         found += [(at, (row, True)) for at, row in next(stolen)]
@@ -59,10 +60,12 @@ def _identities(run: Run, is_theft: bool) -> Iterator[str]:
             yield purchase_id
 
 
-def _orders(run: Run, rng: random.Random, offset: int, count: int) -> Iterator[Order]:
-    """Orders of so many products in all on a day, in no order."""
-    left, day = count, run.calendar[offset]
-    for session in webshop.sessions(run)[offset]:
+def _orders(
+    run: Run, rng: random.Random, day: date, sessions: Sequence[webshop.Session], count: int
+) -> Iterator[Order]:
+    """Orders of so many products in all on a day, in no order: those of its sessions, and others."""
+    left = count
+    for session in sessions:
         if order := session.order:
             left -= len(order.cart)
             yield order

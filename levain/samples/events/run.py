@@ -42,28 +42,45 @@ class Event:
 
 
 class Window(Generic[T]):
-    """What happens on each day of a run, for several topics that follow it: the last few days are kept.
+    """What happens on each day of a run, for several topics that follow it side by side.
 
-    Who asks for a day that is not kept any more has it generated again from the first day on, with the same result.
+    A day is generated once, and kept until the last of them has passed it.
     """
 
-    _KEPT = 3
+    def __init__(self, days: Iterator[T], followers: int) -> None:
+        self._days, self._followers = days, followers
+        self._kept, self._first, self._places = deque[T](), 0, list[float]()
 
-    def __init__(self, generate: Callable[[], Iterator[T]]) -> None:
-        self._generate = generate
-        self._restart()
+    @property
+    def is_whole(self) -> bool:
+        """Whether the first day is still there."""
+        return self._first == 0
 
-    def _restart(self) -> None:
-        self._days, self._kept, self._next = self._generate(), deque[T](maxlen=self._KEPT), 0
+    def follow(self) -> Iterator[T]:
+        """The days, from the first one on."""
+        self._places.append(0)
+        return self._follow(len(self._places) - 1)
 
-    def __getitem__(self, offset: int) -> T:
-        """What happens so many days after the first day of the run."""
-        if offset < self._next - len(self._kept):
-            self._restart()
-        while self._next <= offset:
-            self._kept.append(next(self._days))
-            self._next += 1
-        return self._kept[offset - self._next]
+    def _follow(self, follower: int) -> Iterator[T]:
+        offset = 0
+        try:
+            while True:
+                if self._first + len(self._kept) == offset:
+                    try:
+                        self._kept.append(next(self._days))
+                    except StopIteration:
+                        return
+                yield self._kept[offset - self._first]
+                offset += 1
+                self._pass(follower, offset)
+        finally:
+            self._pass(follower, math.inf)
+
+    def _pass(self, follower: int, offset: float) -> None:
+        self._places[follower] = offset
+        while self._kept and len(self._places) >= self._followers and min(self._places) > self._first:
+            self._kept.popleft()
+            self._first += 1
 
 
 @dataclass(frozen=True)
@@ -128,11 +145,18 @@ class Run:
         """How many events are sent into a topic; 0: it is not in the run."""
         return dict(self.topics).get(topic, 0)
 
-    def window(self, name: Hashable, generate: Callable[[], Iterator[T]]) -> Window[T]:
-        """The days that several topics of this run follow, under a name."""
-        if name not in self._windows:
-            self._windows[name] = Window(generate)
-        return self._windows[name]
+    def follow(self, name: Hashable, generate: Callable[[], Iterator[T]], topics: Iterable[str]) -> Iterator[T]:
+        """What happens on each day of the run.
+
+        Args:
+            name: of what several topics follow.
+            generate: the days.
+            topics: those that follow it, if they are in the run.
+        """
+        if name not in self._windows or not self._windows[name].is_whole:
+            followers = sum(self.events_of(topic) > 0 for topic in topics)
+            self._windows[name] = Window(generate(), followers)
+        return self._windows[name].follow()
 
     @cached_property
     def product_changes(self) -> list[company.ProductChange]:
@@ -193,16 +217,16 @@ class Source:
     Attributes:
         generate: exactly that many events, nearly in the order of `received` (see `faults.SLACK`).
         share: its part of a run's messages, against the other topics' shares.
-        least: messages that cover what must be known (every product, every store).
-        most: messages that a period of so many days from that day on can hold without becoming implausible; None: any
-            number.
+        least: messages that cover what must be known (every product, every store, every promotion) in a period of so
+            many days from that day on; None: none.
+        most: messages that such a period can hold without becoming implausible; None: any number.
         unit: its events come in batches of so many.
         protected: how many of the first carry no fault, because others rest on them.
     """
 
     generate: Callable[[Run, int], Iterator[Event]]
     share: float
-    least: int = 0
+    least: Callable[[int, date], int] | None = None
     most: Callable[[int, date], int] | None = None
     unit: int = 1
     protected: int = 0

@@ -13,7 +13,7 @@ from typing import Any
 
 from levain.samples import company
 from levain.samples.events import shoppers
-from levain.samples.events.run import Event, Run, Window, drawn, on_its_way, shared_out
+from levain.samples.events.run import Event, Run, drawn, on_its_way, shared_out
 
 _CENT = Decimal("0.01")
 _ZERO = Decimal("0.00")
@@ -38,9 +38,9 @@ class Receipt:
 
 def sales(run: Run, count: int) -> Iterator[Event]:
     """Receipt lines from the tills of the shops and from the online shop."""
-    rng, days = run.random("sales-events"), receipts(run, count)
-    for offset in range(run.days):
-        for receipt in days[offset]:
+    rng = run.random("sales-events")
+    for day in receipts(run, count):
+        for receipt in day:
             received = receipt.sold_at + on_its_way(rng)
             for number, line in enumerate(receipt.lines, start=1):
                 head = {
@@ -52,9 +52,10 @@ def sales(run: Run, count: int) -> Iterator[Event]:
                 yield Event(head | line, received)
 
 
-def receipts(run: Run, count: int) -> Window[list[Receipt]]:
-    """The receipts of each day, in order, if so many lines are sold in the run: tills, stock and feedback follow it."""
-    return run.window(("receipts", count), lambda: _days(run, count))
+def receipts(run: Run, count: int) -> Iterator[list[Receipt]]:
+    """The receipts of each day, in order, if so many lines are sold in the run."""
+    topics = ("sales-events", "inventory-updates", "customer-feedback")
+    return run.follow(("receipts", count), lambda: _days(run, count), topics)
 
 
 def _days(run: Run, count: int) -> Iterator[list[Receipt]]:

@@ -20,7 +20,7 @@ from typing import Any
 from levain.samples import company
 from levain.samples.events import shoppers
 from levain.samples.events.fraud import fraudulent
-from levain.samples.events.run import Event, Run, Window, drawn, in_time, on_its_way, shared_out
+from levain.samples.events.run import Event, Run, drawn, in_time, on_its_way, shared_out
 from levain.samples.events.sales import price_list
 from levain.samples.events.shoppers import Shopper
 
@@ -150,12 +150,12 @@ class Session:
         return Order(last.at, self.buyer, self.device, last.cart or {})
 
 
-def sessions(run: Run) -> Window[list[Session]]:
+def sessions(run: Run) -> Iterator[list[Session]]:
     """The sessions that begin on each day; their steps are as many as the run's `web-events`.
 
     Where the run has `purchases`, no more is ordered in them on a day than is purchased on it.
     """
-    return run.window("sessions", lambda: _days(run))
+    return run.follow("sessions", lambda: _days(run), ("web-events", "purchases"))
 
 
 def _days(run: Run) -> Iterator[list[Session]]:
@@ -315,9 +315,8 @@ def web_events(run: Run, count: int) -> Iterator[Event]:
 
 def _steps(run: Run) -> Iterator[tuple[datetime, list[tuple[datetime, tuple[Session, int]]]]]:
     """The steps of the sessions that begin on each day."""
-    days = sessions(run)
-    for offset, day in enumerate(run.calendar):
-        steps = [(step.at, (session, place)) for session in days[offset] for place, step in enumerate(session.steps)]
+    for day, found in zip(run.calendar, sessions(run), strict=True):
+        steps = [(step.at, (session, place)) for session in found for place, step in enumerate(session.steps)]
         yield company.local_midnight(day + timedelta(days=1)), steps
 
 

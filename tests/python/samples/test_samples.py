@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_events import CONTRACTS, body, local, moment, rows, sample
+from sample_events import CONTRACTS, body, local, moment, rows, sample, stock
 
 from ingest.contracts import Contract, Field, load_contracts
 from ingest.errors import LevainError
@@ -454,20 +454,6 @@ def test_promotions_are_announced_ahead_changed_and_withdrawn() -> None:
 
 
 # Stock
-
-
-def stock(messages: list[Message]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """(store, product) -> its movements, in order, each with the `level` after it."""
-    logs = defaultdict(list)
-    for row in rows(messages, "inventory-updates"):
-        logs[row["store_id"], row["product_id"]].append(row)
-    for log in logs.values():
-        log.sort(key=lambda row: moment(row["event_time"]))
-        level = 0
-        for row in log:
-            expected, level = level, row["quantity"] + (0 if row["movement_type"] == "stocktake" else level)
-            row["level"], row["lost"] = level, expected - level if row["movement_type"] == "stocktake" else 0
-    return logs
 
 
 def test_stock_never_falls_below_nothing(plain: list[Message]) -> None:
