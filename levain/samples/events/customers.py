@@ -85,7 +85,7 @@ def customer_history(count: int, days: int, start: date = company.START) -> list
 
     Three quarters are the initial records, of those who buy most first, until all customers are there. Of the changes
     most are recorded on the day, some days ahead of `valid_from`, and a fifth only days after it. Nobody changes more
-    often than about every second month. Who signs up later has a number beyond `company.CUSTOMERS`, so nobody buys
+    often than about twice a year. Who signs up later has a number beyond `company.CUSTOMERS`, so nobody buys
     before the sign-up.
 
     Args:
@@ -113,7 +113,7 @@ def customer_history(count: int, days: int, start: date = company.START) -> list
         if moment + timedelta(days=shift) >= end:
             shift = 0
         number = int(len(initial) * rng.random() ** 2) + 1
-        if changed[number] > days // 60:
+        if changed[number] > days // 150:
             number = rng.randint(1, len(initial))
         changed[number] += 1
         due.append((moment, number, max(moment + timedelta(days=shift), midnight + timedelta(hours=9)) + lag))

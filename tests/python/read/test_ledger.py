@@ -83,14 +83,14 @@ def test_rules_are_counted_one_by_one(lake: Lake) -> None:
         (
             f"update {DAYS} set accepted = accepted - 1, held = held + 1 where partition = 0 "
             f"and event_day = (select min(event_day) from {DAYS} where partition = 0)",
-            "partition 0: 26 accepted + 0 duplicate + 0 conflict + 3 rejected + 1 held, "
-            "but quality_messages has 25 accepted + 0 duplicate + 0 conflict + 3 rejected + 2 held",
+            "partition 0: 23 accepted + 1 duplicate + 1 conflict + 4 rejected + 1 held, "
+            "but quality_messages has 22 accepted + 1 duplicate + 1 conflict + 4 rejected + 2 held",
         ),
         (
             f"update {DAYS} set messages = messages + 1 where partition = 0 "
             f"and event_day = (select min(event_day) from {DAYS} where partition = 0)",
-            "partition 0: 26 accepted + 0 duplicate + 0 conflict + 3 rejected + 1 held, "
-            "but quality_messages has 26 accepted + 0 duplicate + 0 conflict + 3 rejected + 1 held of 31 messages",
+            "partition 0: 23 accepted + 1 duplicate + 1 conflict + 4 rejected + 1 held, "
+            "but quality_messages has 23 accepted + 1 duplicate + 1 conflict + 4 rejected + 1 held of 31 messages",
         ),
     ],
 )
