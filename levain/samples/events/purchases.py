@@ -29,6 +29,8 @@ def purchases(run: Run, count: int) -> Iterator[Event]:
     be measured.
     """
     assert count == run.events_of("purchases"), "the run says how many purchases it has"
+    if not count:
+        return
     rng, identities = run.random("purchases"), {stolen: _identities(run, stolen) for stolen in (False, True)}
     for at, (row, is_theft) in in_time(_days(run, rng, fraud.fraudulent(count))):
         purchase_id = next(identities[is_theft])
@@ -42,12 +44,12 @@ def _days(
     """What is ordered on each day, and whether by a thief."""
     given = 0
     stolen = _stolen(run, rng, thefts)
-    days = zip(run.calendar, webshop.purchases_by_day(run), webshop.sessions(run), strict=True)
-    for day, target, sessions in days:
+    days = zip(run.calendar, webshop.quotas(run), webshop.sessions(run), strict=True)
+    for day, quota, sessions in days:
         found = []
-        for order in _orders(run, rng, day, sessions, target - given):
+        for order in _orders(run, rng, day, sessions, quota.least - given):
             found += [(order.at, (row, False)) for row in _bought(run, rng, order)]
-        given = target
+        given += len(found)
         found += [(at, (row, True)) for at, row in next(stolen)]
         yield company.local_midnight(day + timedelta(days=1)), found
 
@@ -63,13 +65,13 @@ def _identities(run: Run, is_theft: bool) -> Iterator[str]:
 def _orders(
     run: Run, rng: random.Random, day: date, sessions: Sequence[webshop.Session], count: int
 ) -> Iterator[Order]:
-    """Orders of so many products in all on a day, in no order: those of its sessions, and others."""
+    """The orders of a day, in no order: those of its sessions, and others, until there are so many products in all."""
     left = count
     for session in sessions:
         if order := session.order:
             left -= len(order.cart)
             yield order
-    while left:
+    while left > 0:
         at = webshop.moment(rng, day)
         buyer = shoppers.drawn(rng, day, run.start)
         if buyer is None:

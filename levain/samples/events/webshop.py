@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any
 
 from levain.samples import company
@@ -153,49 +153,61 @@ class Session:
 def sessions(run: Run) -> Iterator[list[Session]]:
     """The sessions that begin on each day; their steps are as many as the run's `web-events`.
 
-    Where the run has `purchases`, no more is ordered in them on a day than is purchased on it.
+    Where the run has `purchases`, no more is ordered in them than is purchased.
     """
     return run.follow("sessions", lambda: _days(run), ("web-events", "purchases"))
 
 
 def _days(run: Run) -> Iterator[list[Session]]:
-    rng, visitors, serial, given = run.random("web sessions"), _Visitors(run), 0, 0
+    rng, visitors, serial, given, ordered = run.random("web sessions"), _Visitors(run), 0, 0, 0
     targets = shared_out(run.events_of("web-events"), map(demand, run.calendar))
-    for day, target, room in zip(run.calendar, targets, _rooms(run), strict=True):
+    for day, target, quota in zip(run.calendar, targets, quotas(run), strict=True):
         found: list[Session] = []
         while given < target:
             at: datetime | None = moment(rng, day)
             buyer = shoppers.drawn(rng, day, run.start) if rng.random() < 0.3 else None
             device = visitors.device(rng, day, buyer)
             while at and given < target:
-                session = _session(run, rng, serial, at, device, buyer, room)
+                session = _session(run, rng, serial, at, device, buyer, quota.most - ordered)
                 session.steps = session.steps[: targets[-1] - given]
                 visitors.settle(session)
                 found.append(session)
                 serial += 1
                 given += len(session.steps)
-                room -= len(session.order.cart) if session.order else 0
+                ordered += len(session.order.cart) if session.order else 0
                 # Some come back after a break that was too long for the session.
                 again = len(session.steps) > 1 and not session.order and rng.random() < 0.1
                 at = session.steps[-1].at + GAP + timedelta(seconds=rng.randint(60, 5400)) if again else None
+        ordered = max(ordered, quota.least)
         visitors.forget(company.local_midnight(day))
         yield found
 
 
-def purchases_by_day(run: Run) -> list[int]:
-    """How many purchases by customers there are by the end of each day."""
+@dataclass(slots=True)
+class Quota:
+    """How many purchases by customers there may be by a day's end, and how many there are at least.
+
+    Attributes:
+        most: so many at most; some of them are kept for the sessions of the days after it.
+        least: so many at least; what the sessions do not order is ordered otherwise.
+    """
+
+    most: int
+    least: int
+
+
+def quotas(run: Run) -> list[Quota]:
+    """Of each day; where the run has no purchases, its sessions may order any number."""
     purchases = run.events_of("purchases")
-    return shared_out(purchases - fraudulent(purchases), map(demand, run.calendar))
-
-
-def _rooms(run: Run) -> list[int]:
-    """For how many products there may be orders in the sessions of each day."""
-    if not run.events_of("purchases"):
-        return [_ENDLESS] * run.days
-    return [later - earlier for earlier, later in pairwise([0, *purchases_by_day(run)])]
+    if not purchases:
+        return [Quota(_ENDLESS, 0)] * run.days
+    most = shared_out(purchases - fraudulent(purchases), map(demand, run.calendar))
+    return [*(Quota(each, max(each - _KEPT, 0)) for each in most[:-1]), Quota(most[-1], most[-1])]
 
 
 _ENDLESS = 10**9
+_KEPT = 4
+"""So many purchases are kept for the sessions of the days to come."""
 _REMEMBERED = 5000
 """So many strangers' devices may come back: the last ones."""
 

@@ -210,6 +210,7 @@ def test_an_interrupted_demo_stops_what_it_started(tmp_path: Path, signals: list
         (["produce", "--events", "5"], "No Kafka broker is running", "levain up"),
         (["produce", "--faults", "unheard-of"], "unheard-of", "none"),
         (["produce", "--topic", "unheard-of"], "unheard-of", "sales-events"),
+        (["produce", "--history", "9000"], "9000 days", "Ask for 1 to"),
         (["replay", "--topic", "sales-events", "--sql", "nowhere.sql"], "nowhere.sql", ""),
     ],
 )

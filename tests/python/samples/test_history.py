@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import tracemalloc
 from collections import Counter, defaultdict
@@ -248,7 +249,10 @@ def test_what_a_session_ends_with_is_purchased(years: dict[str, list[Row]]) -> N
 
 
 def test_the_expected_outcome_names_the_fraud_and_only_it(years: dict[str, list[Row]], messages: list[Message]) -> None:
-    planted = outcome_of(messages, TWO_YEARS).planted()
+    document = json.loads(outcome_of(messages, TWO_YEARS).as_json())
+    assert document["days"] == {"first": "2024-12-01", "last": "2026-11-30"}
+    planted = document["planted"]
+    assert set(planted) == {"fraudulent_purchases", "equipment_drifts", "customers_left"}
     stolen = [row for row in years["purchases"] if is_fraudulent(row["purchase_id"])]
     assert planted["fraudulent_purchases"] == [row["purchase_id"] for row in stolen]
     assert len({day_of(row).strftime("%Y-%m") for row in stolen}) > len(stolen) / 8, "thieves come all the time"
