@@ -9,7 +9,7 @@ STAMPS := $(VENV)/stamps
 UV_VERSION := 0.13.8
 SPARK_JARS := .cache/spark-jars
 BENCH_JARS := .cache/bench-jars
-BENCHES := landing commits memory freshness build
+BENCHES := landing commits memory freshness build anomalies
 # sqlfluff has dbt compile the models, which opens a warehouse: an empty one, not the user's.
 LINT_HOME := $(CURDIR)/.cache/lint
 LINT_DBT := LEVAIN_HOME=$(LINT_HOME) DBT_TARGET_PATH=$(LINT_HOME)/target DBT_LOG_PATH=$(LINT_HOME)/logs
@@ -160,6 +160,6 @@ bench: setup-dev bench-jars ## benchmarks, one after the other, each a table
 	  for bench in $(BENCHES); do echo "== bench/$$bench.py"; $(BIN)/python bench/$$bench.py; done
 
 requirements: setup ## recompile requirements/*.in
-	@for name in runtime spark dev; do \
+	@for name in runtime spark dev expectations; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    requirements/$$name.in -o requirements/$$name.txt || exit 1; done

@@ -5,7 +5,8 @@ whose one schema object describes a topic's events. What the standard has no wor
 
 ========================  =====================================================================================
 on the schema object      `key`, `identity`, `eventTime` (names of fields), `partitions`, `minimumCompleteness` (0-100),
-                          `encoding` (of the values: `confluent-avro`, `confluent-json-schema`; else they are JSON)
+                          `encoding` (of the values: `confluent-avro`, `confluent-json-schema`; else they are JSON),
+                          `anomalies` (metric, or field and metric -> direction in which it is watched)
 on a property             `weight` (its part of the quality score), `column` (its name in the warehouse, where
                           the field's own name will not do), `strict` (true: an unknown reference holds the event),
                           `identifier` (true: an integer that names something, and is never added up)
@@ -86,6 +87,14 @@ LARGEST_INTEGER = (2**63 - 1) // MOST_EVENTS
 
 MOST_ITEMS = 10_000
 """Of an array, where a contract limits them."""
+
+METRICS = ("volume", "freshness", "score")
+"""Of a topic, that `quality_anomalies` watches."""
+
+FIELD_METRICS = ("null_share", "distinct", "mean", "share")
+"""The same of a field: macros/topics/metrics.sql says of which."""
+
+DIRECTIONS = ("both", "falls", "rises", "never")
 
 _OPTIONS = {
     "string": ("format", "pattern"),
@@ -215,6 +224,8 @@ class Contract:
     """One of `ENCODINGS`; None: the values are JSON."""
     fields: tuple[Field, ...]
     rules: tuple[Rule, ...]
+    anomalies: Mapping[str, str]
+    """Metric, or `<field>.<metric>` -> one of `DIRECTIONS`, where it is another than usual; fields come first."""
 
     @cached_property
     def by_name(self) -> dict[str, Field]:
@@ -336,7 +347,7 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 
 def _contract(path: Path, document: OpenDataContractStandard, schema: SchemaObject) -> Contract:
-    known = ("key", "identity", "eventTime", "partitions", "minimumCompleteness", "encoding")
+    known = ("key", "identity", "eventTime", "partitions", "minimumCompleteness", "encoding", "anomalies")
     custom = _custom(path, "schema", schema, known)
     topic = schema.physicalName or ""
     if not _TOPIC.fullmatch(topic):
@@ -388,7 +399,28 @@ def _contract(path: Path, document: OpenDataContractStandard, schema: SchemaObje
         encoding=encoding,
         fields=fields,
         rules=_rules(path, schema, fields),
+        anomalies=_anomalies(path, custom.get("anomalies", {}), columns),
     )
+
+
+def _anomalies(path: Path, directions: Any, columns: Sequence[Field]) -> dict[str, str]:
+    """What is watched in another direction than usual."""
+    where = "schema.customProperties.anomalies"
+    if not isinstance(directions, dict):
+        raise _wrong(path, where, "must be a mapping, such as volume: falls")
+    names = {field.name for field in columns}
+    for name, direction in directions.items():
+        field, _, metric = str(name).rpartition(".")
+        if metric not in (FIELD_METRICS if field else METRICS + FIELD_METRICS) or (field and field not in names):
+            raise _wrong(
+                path,
+                f"{where}.{name}",
+                f"must be one of {', '.join(METRICS + FIELD_METRICS)}, or a field and one of "
+                f"{', '.join(FIELD_METRICS)}, such as unit_price.mean",
+            )
+        if direction not in DIRECTIONS:
+            raise _wrong(path, f"{where}.{name}", f"must be one of {', '.join(DIRECTIONS)}")
+    return dict(sorted(directions.items(), key=lambda each: "." not in each[0]))
 
 
 _HOURS = {"h": 1, "hour": 1, "d": 24, "day": 24}
@@ -676,6 +708,8 @@ def _rules(path: Path, schema: SchemaObject, fields: tuple[Field, ...]) -> tuple
             raise _wrong(path, where, "must be type: custom, engine: dbt, with a SQL condition as implementation")
         if not _NAME.fullmatch(quality.name or ""):
             raise _wrong(path, where, "must have a name in lower case letters, digits and underscores")
+        if quality.severity not in (None, "error"):
+            raise _wrong(path, f"{where}.severity", "can only be error: a message that fails a rule is rejected")
         custom = _custom(path, where, quality, ("weight",))
         expression = " ".join(quality.implementation.split())
         try:

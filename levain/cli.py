@@ -267,6 +267,25 @@ def explain(
 
 
 @app.command()
+def quality(
+    format: Annotated[LedgerFormat, typer.Option(help="how to print it")] = LedgerFormat.table,
+    html: Annotated[Path | None, typer.Option(help="write one HTML file instead", dir_okay=False)] = None,
+    expectations: Annotated[
+        Path | None, typer.Option(help="write Great Expectations suites into a folder instead", file_okay=False)
+    ] = None,
+) -> None:
+    """Scores, failed rules, freshness, anomalies."""
+    if expectations is not None:
+        from levain.read.expectations import write
+
+        write(expectations)
+        return
+    from levain.read.quality import run
+
+    run(_settings(), format=format.value, html=html)
+
+
+@app.command()
 def maintain(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done, and list orphans")] = False,
 ) -> None:

@@ -97,6 +97,12 @@ def render(contracts: list[Contract]) -> dict[str, str]:
         + "]) }}\n"
     )
     files["models/messages/_messages__models.yml"] = _messages_yaml(contracts)
+    files["models/quality/int_fields__daily.sql"] = (
+        _header(contracts, "--")
+        + "{{ field_metrics([\n"
+        + "".join(f"    (ref('int_{each.table}__verdicts'), {each.table}_contract()),\n" for each in contracts)
+        + "]) }}\n"
+    )
     return files
 
 
@@ -269,6 +275,7 @@ def _promises(contract: Contract) -> dict[str, Any]:
         "event_time": contract.event_time,
         "minimum_completeness": contract.minimum_completeness,
         **({"encoding": contract.encoding} if contract.encoding else {}),
+        **({"anomalies": dict(contract.anomalies)} if contract.anomalies else {}),
         "fields": {field.name: _field_promises(field) for field in contract.fields},
         "rules": {
             rule.name: {

@@ -91,3 +91,47 @@
     from {{ relation }} as relation
     lateral view posexplode({{ list }}) items as place, item
 {%- endmacro %}
+
+{% macro list_of(value) %}
+    {#- Aggregate, also over a window: the list of the values that are not null, in no order; empty or null for none. -#}
+    {{ return(adapter.dispatch('list_of', 'levain')(value)) }}
+{% endmacro %}
+
+{% macro duckdb__list_of(value) %}{{ return('list(' ~ value ~ ') filter (where ' ~ value ~ ' is not null)') }}{% endmacro %}
+
+{% macro spark__list_of(value) %}{{ return('collect_list(' ~ value ~ ')') }}{% endmacro %}
+
+{% macro list_median(list) %}
+    {#-
+      The middle of a list's values, or half the sum of the two in the middle. list: of decimals with at most 20 digits
+      before the point, without nulls. Returns decimal(24, 6), null for no values.
+    -#}
+    {{ return(adapter.dispatch('list_median', 'levain')(list)) }}
+{% endmacro %}
+
+{% macro duckdb__list_median(list) %}
+    {%- set sorted = 'list_sort(' ~ list ~ ')' -%}
+    cast(
+            ({{ sorted }}[(len({{ list }}) + 1) // 2] + {{ sorted }}[len({{ list }}) // 2 + 1]) * 0.5 as decimal(24, 6)
+        )
+{%- endmacro %}
+
+{% macro spark__list_median(list) %}
+    {%- set sorted = 'sort_array(' ~ list ~ ')' -%}
+    case when size({{ list }}) > 0 then cast(
+            ({{ sorted }}[(size({{ list }}) - 1) div 2] + {{ sorted }}[size({{ list }}) div 2]) * 0.5 as decimal(24, 6)
+        ) end
+{%- endmacro %}
+
+{% macro count_distinct(value) %}
+    {#-
+      Aggregate: how many values there are, nulls left out; exact. Returns a whole number.
+
+      Spark would repeat every row for each count of distinct values in one select.
+    -#}
+    {{ return(adapter.dispatch('count_distinct', 'levain')(value)) }}
+{% endmacro %}
+
+{% macro duckdb__count_distinct(value) %}{{ return('count(distinct ' ~ value ~ ')') }}{% endmacro %}
+
+{% macro spark__count_distinct(value) %}{{ return('size(collect_set(' ~ value ~ '))') }}{% endmacro %}

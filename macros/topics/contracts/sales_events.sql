@@ -2,7 +2,7 @@
 {% macro sales_events_contract() %}
 {{ return({
     "topic": "sales-events", "version": "1.0.0", "key": "store_id", "identity": "event_id",
-            "event_time": "event_time", "minimum_completeness": 80,
+            "event_time": "event_time", "minimum_completeness": 80, "anomalies": {"line_number.mean": "never"},
     "fields": {
         "event_id": {"type": "uuid", "required": true, "weight": 20},
         "event_time": {"type": "timestamp", "required": true, "weight": 20},

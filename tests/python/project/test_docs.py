@@ -80,11 +80,14 @@ def test_the_first_page_of_the_dbt_docs_names_models_that_exist() -> None:
 def test_exposures_are_what_the_commands_read() -> None:
     exposures = yaml.safe_load((PROJECT_ROOT / "models" / "_exposures.yml").read_text(encoding="utf-8"))["exposures"]
     said = {(each["label"], ref[5:-2]) for each in exposures for ref in each["depends_on"]}
-    read = re.compile(r'rows_of\(\s*\w+,\s*"(?:gold|quality)",\s*"(\w+)"|verdict_(counts)\(connection')
+    read = re.compile(
+        r'rows_of\(\s*\w+,\s*"(?:gold|quality)",\s*"(\w+)"|_rows\(\s*connection,\s*"(\w+)"|verdict_(counts)\(connection'
+    )
     found = set()
-    for command, module in (("demo", "local/demo"), ("show", "warehouse/dbt"), ("ledger", "read/ledger")):
-        for table, counts in read.findall((PROJECT_ROOT / "levain" / f"{module}.py").read_text(encoding="utf-8")):
-            found.add((f"levain {command}", "quality_messages" if counts else table))
+    modules = {"demo": "local/demo", "show": "warehouse/dbt", "ledger": "read/ledger", "quality": "read/quality"}
+    for command, module in modules.items():
+        for table, also, counts in read.findall((PROJECT_ROOT / "levain" / f"{module}.py").read_text(encoding="utf-8")):
+            found.add((f"levain {command}", "quality_messages" if counts else table or also))
     assert said == found
 
 
