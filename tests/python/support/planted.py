@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from decimal import Decimal
 from typing import Any, NamedTuple
 
 from lake import Lake, Record
@@ -68,10 +67,13 @@ def _drop(part: float) -> Callable[[Events, random.Random], Events]:
     return lambda events, rng: [event for event in events if rng.random() >= part]
 
 
-def _dearer(events: Events, rng: random.Random) -> Events:
-    for event in events:
-        event.fields["unit_price"] = round(event.fields["unit_price"] * Decimal("1.6"), 2)
-    return events
+def _dearer(factor: int) -> Callable[[Events, random.Random], Events]:
+    def dearer(events: Events, rng: random.Random) -> Events:
+        for event in events:
+            event.fields["unit_price"] *= factor
+        return events
+
+    return dearer
 
 
 def _twice(events: Events, rng: random.Random) -> Events:
@@ -87,7 +89,7 @@ FAULTS = {
     "volume drop": Fault("sales-events", _drop(0.7), (("volume", "", ""),), ("distinct", "freshness", "mean")),
     "volume surge": Fault("sales-events", _twice, (("volume", "", ""),), ("distinct",)),
     "null surge": Fault("sales-events", _set(1, customer_id=None), (("null_share", "customer_id", ""),), ("distinct",)),
-    "price shift": Fault("sales-events", _dearer, (("mean", "unit_price", ""),)),
+    "price in cents": Fault("sales-events", _dearer(100), (("mean", "unit_price", ""),)),
     "stale source": Fault("ventes_stream", _drop(1), (("volume", "", ""), ("freshness", "", ""))),
     "score drop": Fault(
         "sales-events", _set(0.6, unit_price=None), (("score", "", ""),), ("volume", "distinct", "freshness", "mean")
@@ -96,6 +98,7 @@ FAULTS = {
         "sales-events", _set(0.9, payment_method="voucher"), (("share", "payment_method", "voucher"),), ("share",)
     ),
     "one shop": Fault("sales-events", _set(1, store_id="S001"), (("distinct", "store_id", ""),), ("distinct",)),
+    "price doubled": Fault("sales-events", _dearer(2), (("mean", "unit_price", ""),)),
 }
 
 
