@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from hashlib import md5
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import duckdb
@@ -312,6 +313,12 @@ EXPRESSIONS: dict[str, tuple[str, str]] = {
 QUERIES = {
     "last_by": "select id % 3 as id, {{ last_by('id', ['t', 'id']) }} as answer from texts where t is not null "
     "group by id % 3 order by id % 3",
+    "list_median": "select id, {{ list_median('list') }} as answer from (select id, {{ list_of('n') }} over "
+    "(order by id nulls last rows between 5 preceding and 1 preceding) as list from (select id, "
+    "case when id % 4 <> 1 then cast(id * 7 % 11 - 4 as decimal(24, 6)) end as n from texts) as numbers) as windows "
+    "order by id",
+    "count_distinct": "select id % 3 as id, {{ count_distinct('t') }} as answer from texts "
+    "group by id % 3 order by id % 3",
     "list_rows": f"with lists as (select id, {{{{ json_items({MEMBER}) }}}} as list "
     " from nested) select id, item_number, item from ({{ list_rows('lists', 'list') }}) as items "
     "where left(item, 1) = 's' order by id, item_number",
@@ -611,6 +618,15 @@ def test_the_last_of_a_group_is_by_each_key_in_turn(results: dict[str, dict[str,
     ]
     expected = [max(row for row in rows if row[1] % 3 == group)[1] for group in range(3)]
     assert answers(results, "last_by") == expected
+
+
+def test_a_median_is_of_the_values_that_are_there(results: dict[str, dict[str, pa.Table]]) -> None:
+    numbers = [None if number % 4 == 1 else Decimal(number * 7 % 11 - 4) for number in range(len(inputs()["texts"]))]
+    before = [[n for n in numbers[max(place - 5, 0) : place] if n is not None] for place in range(len(numbers))]
+    assert answers(results, "list_median") == [median(values) if values else None for values in before]
+    rows = [(number % 3, text) for number, text in enumerate(inputs()["texts"].column("t").to_pylist())]
+    there = [len({text for third, text in rows if third == each and text is not None}) for each in range(3)]
+    assert answers(results, "count_distinct") == there
 
 
 def test_hashes(results: dict[str, dict[str, pa.Table]]) -> None:
