@@ -1,1 +1,1 @@
-"""What is read from the built tables and changes nothing: `query` and `ledger`."""
+"""What is read from the built tables and changes nothing: `query`, `ledger` and `quality`."""

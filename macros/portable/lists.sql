@@ -125,7 +125,7 @@
 
 {% macro count_distinct(value) %}
     {#-
-      Aggregate: how many values there are, nulls left out; exact. Returns a whole number.
+      Aggregate: how many values there are, nulls left out; exact. Returns a bigint.
 
       Spark would repeat every row for each count of distinct values in one select.
     -#}
@@ -134,4 +134,6 @@
 
 {% macro duckdb__count_distinct(value) %}{{ return('count(distinct ' ~ value ~ ')') }}{% endmacro %}
 
-{% macro spark__count_distinct(value) %}{{ return('size(collect_set(' ~ value ~ '))') }}{% endmacro %}
+{% macro spark__count_distinct(value) %}
+    {{ return('cast(size(collect_set(' ~ value ~ ')) as bigint)') }}
+{% endmacro %}
