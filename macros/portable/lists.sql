@@ -93,11 +93,13 @@
 {%- endmacro %}
 
 {% macro list_of(value) %}
-    {#- Aggregate, also over a window: the list of the values that are not null, in no order; empty or null for none. -#}
+    {#- Aggregate, also over a window: the values that are not null, in no order; empty or null for none. -#}
     {{ return(adapter.dispatch('list_of', 'levain')(value)) }}
 {% endmacro %}
 
-{% macro duckdb__list_of(value) %}{{ return('list(' ~ value ~ ') filter (where ' ~ value ~ ' is not null)') }}{% endmacro %}
+{% macro duckdb__list_of(value) %}
+    {{ return('list(' ~ value ~ ') filter (where ' ~ value ~ ' is not null)') }}
+{% endmacro %}
 
 {% macro spark__list_of(value) %}{{ return('collect_list(' ~ value ~ ')') }}{% endmacro %}
 

@@ -81,7 +81,8 @@ all_metrics as (
     cross join (
         values
         {%- for metric in metrics_of(contract) %}
-        ({{ loop.index }}, '{{ metric.field }}', '{{ metric.metric }}', '{{ metric.category }}'){{ ',' if not loop.last }}
+        {%- set names = [metric.field, metric.metric, metric.category or ''] %}
+        ({{ loop.index }}, '{{ names | join("', '") }}'){{ ',' if not loop.last }}
         {%- endfor %}
     ) as metrics (number, field, metric, category)
     {%- endfor %}
@@ -107,7 +108,7 @@ select * from measured
 {% endmacro %}
 
 {% macro metrics_of(contract) %}
-    {#- What is measured of a contract's fields. Returns a list of dicts: field, metric, category ('' but of a share), sql. -#}
+    {#- What is measured of a contract's fields. Returns a list of dicts: field, metric, category (of a share), sql. -#}
     {% set found = [] %}
     {% for name, field in contract.fields.items() if field.type != 'object' %}
         {% set column = 'messages.' ~ (field.column or name) %}
@@ -145,7 +146,8 @@ select * from measured
 
 {% macro is_counted(field) %}
     {#- Whether a field is a number to calculate with: an integer without limits only names something. -#}
-    {{ return(field.type.startswith('decimal') or (field.type == 'integer' and 'minimum' in field and 'maximum' in field)) }}
+    {% set is_limited = 'minimum' in field and 'maximum' in field %}
+    {{ return(field.type.startswith('decimal') or (field.type == 'integer' and is_limited)) }}
 {% endmacro %}
 
 {% macro share_of(condition) %}
@@ -153,10 +155,11 @@ select * from measured
     {{ return(decimal_division(count_of(condition), 'count(*)', 24, 6)) }}
 {% endmacro %}
 
-{% macro anomaly_direction(relation) %}
+{% macro anomaly_direction() %}
     {#-
-      In which direction a value is an anomaly: `both`, `falls`, `rises` or `never`. What a contract says by its property
-      `anomalies` comes before what holds for the metric. relation: name, with topic, field and metric. Returns a string.
+      In which direction a value is an anomaly: `both`, `falls`, `rises` or `never`. What a contract says by its
+      property `anomalies` comes before what holds for the metric. Over rows with topic, field and metric.
+      Returns a string.
     -#}
     {% set usual = {'volume': 'both', 'freshness': 'rises', 'score': 'falls', 'null_share': 'rises', 'distinct': 'both',
         'mean': 'both', 'share': 'both'} %}
@@ -165,12 +168,12 @@ select * from measured
         {%- set contract = context[topic_of(node) ~ '_contract']() %}
         {%- for name, direction in contract.get('anomalies', {}).items() %}
         {%- set parts = name.split('.') %}
-        when {{ relation }}.topic = '{{ contract.topic }}' and {{ relation }}.metric = '{{ parts[-1] }}'
-            {%- if parts | length > 1 %} and {{ relation }}.field = '{{ parts[0] }}'{% endif %} then '{{ direction }}'
+        when topic = '{{ contract.topic }}' and metric = '{{ parts[-1] }}'
+            {%- if parts | length > 1 %} and field = '{{ parts[0] }}'{% endif %} then '{{ direction }}'
         {%- endfor %}
         {%- endfor %}
         {%- for metric, direction in usual.items() %}
-        when {{ relation }}.metric = '{{ metric }}' then '{{ direction }}'
+        when metric = '{{ metric }}' then '{{ direction }}'
         {%- endfor %}
     end
 {%- endmacro %}

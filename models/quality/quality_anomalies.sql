@@ -7,9 +7,9 @@
 with metrics as (
 
     select
-        quality_metrics.*,
+        *,
         {{ iso_day_of_week('event_date') }} as weekday
-    from {{ ref('quality_metrics') }} as quality_metrics
+    from {{ ref('quality_metrics') }}
     where is_complete
 
 ),
@@ -17,7 +17,7 @@ with metrics as (
 with_history as (
 
     select
-        metrics.*,
+        *,
         {{ list_of('value') }} over (
             partition by {{ series }}, weekday
             order by event_date nulls last
@@ -30,7 +30,7 @@ with_history as (
 with_expectation as (
 
     select
-        with_history.*,
+        *,
         case when {{ list_length('same_weekdays') }} >= 3 then {{ list_median('same_weekdays') }} end as expected
     from with_history
 
@@ -39,7 +39,7 @@ with_expectation as (
 with_deviations as (
 
     select
-        with_expectation.*,
+        *,
         {{ list_of('abs(value - expected)') }} over (
             partition by {{ series }}
             order by event_date nulls last
@@ -53,8 +53,8 @@ with_deviations as (
 with_tolerance as (
 
     select
-        with_deviations.*,
-        {{ anomaly_direction('with_deviations') }} as watched,
+        *,
+        {{ anomaly_direction() }} as watched,
         greatest(
             cast(6 * {{ list_median('deviations') }} as decimal(30, 6)),
             cast(
@@ -83,7 +83,7 @@ with_tolerance as (
 with_range as (
 
     select
-        with_tolerance.*,
+        *,
         case when metric = 'mean' or expected > tolerance then expected - tolerance else 0 end as expected_low,
         expected + tolerance as expected_high,
         case when value < expected then 'falls' else 'rises' end as direction
