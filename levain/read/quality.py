@@ -272,7 +272,7 @@ def _topics(connection: duckdb.DuckDBPyConnection, contracts: dict[str, Contract
     verdicts = ", ".join(f"cast(sum({name}) as bigint)" for name in ("messages", *VERDICTS, "quality_scores"))
     counted = {
         topic: counts
-        for topic, *counts in _rows(connection, "int_messages__daily", f"select topic, {verdicts} from {{}} group by 1")
+        for topic, *counts in _rows(connection, "quality_messages", f"select topic, {verdicts} from {{}} group by 1")
     }
     late = {
         topic: counts

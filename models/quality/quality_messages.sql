@@ -15,7 +15,8 @@ final as (
         cast(sum(duplicate) as bigint) as duplicate,
         cast(sum(conflict) as bigint) as conflict,
         cast(sum(rejected) as bigint) as rejected,
-        cast(sum(held) as bigint) as held
+        cast(sum(held) as bigint) as held,
+        cast(sum(quality_scores) as bigint) as quality_scores
     from days
     group by kafka_cluster, topic, partition
 
@@ -30,5 +31,6 @@ select
     duplicate,
     conflict,
     rejected,
-    held
+    held,
+    quality_scores
 from final

@@ -44,8 +44,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, planted.Plant
     return lake, outcome
 
 
-SELECTED = ("--select", "+quality_metrics", "+quality_anomalies", "+quality_rejects", "+quality_late_arrivals",
-            "+quality_freshness")  # fmt: skip
+READ = ("metrics", "anomalies", "messages", "rejects", "late_arrivals", "freshness")
+SELECTED = ("--select", *(f"+quality_{name}" for name in READ))
 
 
 @pytest.fixture
