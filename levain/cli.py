@@ -268,7 +268,7 @@ def explain(
 
 @app.command()
 def quality(
-    format: Annotated[LedgerFormat, typer.Option(help="how to print it")] = LedgerFormat.table,
+    format: Annotated[TableFormat, typer.Option(help="how to print it")] = TableFormat.table,
     html: Annotated[Path | None, typer.Option(help="write one HTML file instead", dir_okay=False)] = None,
     expectations: Annotated[
         Path | None, typer.Option(help="write Great Expectations suites into a folder instead", file_okay=False)
