@@ -74,9 +74,7 @@ def print_lineage(settings: Settings, name: str, *, format: str = "table", manif
     if not fields and not others:
         detail("\nIt is computed from no column: it counts rows, or is the same in each.")
     if filters:
-        detail(
-            f"\nNot followed: {len(filters)} by which the models on the way filter and join; --format json has them."
-        )
+        detail(f"\nNot followed: columns that models filter and join by ({len(filters)}; --format json has them).")
     if users:
         detail("\nUsed by")
         _print_tree(columns, place, lambda each: columns.users.get(each, []), "→", {})
