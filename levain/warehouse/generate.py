@@ -239,9 +239,8 @@ def _messages_yaml(contracts: list[Contract]) -> str:
         text += _model(f"int_{table}__arrived", f"{one} that no build has judged yet; empty in a full refresh.")
         text += _model(f"int_{table}__verdicts", f"{one}, with its verdict. {contract.description}")
         text += f"""    data_tests:
-      - row_rules:
-          arguments: {{keys: [[kafka_cluster, topic, partition, kafka_offset]],
-            not_null: [verdict, _build], conditions: ["{{{{ is_verdict('verdict') }}}}"]}}
+      - row_rules: {{arguments: {{keys: [[kafka_cluster, topic, partition, kafka_offset]],
+          not_null: [verdict, _build], conditions: ["{{{{ is_verdict('verdict') }}}}"]}}}}
       - unique_together: {{name: one_accepted_copy_of_each_event_in_{table},
           arguments: {{columns: [event_id], among: "verdict = 'accepted'"}}}}
     columns:
