@@ -130,7 +130,7 @@ clean: setup ## remove all state (asks first; ARGS=--yes does not)
 FOUR_AT_A_TIME := -n 4 --dist loadfile --no-loadscope-reorder
 
 # A test that hangs where no exception reaches it ends its process, with the stacks of all threads.
-ENDS_IF_IT_HANGS := -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true --max-worker-restart 0
+ENDS_IF_IT_HANGS := -o faulthandler_timeout=1800 -o faulthandler_exit_on_timeout=true --max-worker-restart 0
 
 test: setup-dev spark-jars ## all tests, both engines
 	@JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python -m pytest $(FOUR_AT_A_TIME) $(ENDS_IF_IT_HANGS) -m "not full" $(ARGS)

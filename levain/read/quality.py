@@ -125,12 +125,16 @@ class Anomaly:
         }[self.metric]
 
 
+def _average(total: int, messages: int) -> Decimal | None:
+    return round(Decimal(total) / messages, 2) if messages else None
+
+
 @dataclass
 class Topic:
     """All about one topic.
 
     Attributes:
-        score: average of its messages; None without messages.
+        scores: sum of its messages' quality scores.
         verdicts: verdict -> messages.
         late: of messages that were not rejected, see `quality_late_arrivals`.
     """
@@ -138,12 +142,17 @@ class Topic:
     name: str
     title: str
     messages: int
-    score: Decimal | None
+    scores: int
     verdicts: dict[str, int]
     freshness: Freshness
     late: dict[str, int]
     rules: list[Rule] = field(default_factory=list)
     days: list[Day] = field(default_factory=list)
+
+    @property
+    def score(self) -> Decimal | None:
+        """Average of its messages; None without messages."""
+        return _average(self.scores, self.messages)
 
 
 @dataclass
@@ -176,9 +185,7 @@ class Report:
     @property
     def score(self) -> Decimal | None:
         """Average score of all messages."""
-        scored = [topic for topic in self.topics if topic.score is not None]
-        total = sum((topic.score or 0) * topic.messages for topic in scored)
-        return round(Decimal(total) / self.messages, 2) if self.messages else None
+        return _average(sum(topic.scores for topic in self.topics), self.messages)
 
     @property
     def stale(self) -> list[Topic]:
@@ -253,7 +260,11 @@ def as_json(report: Report) -> str:
         "messages": report.messages,
         "score": report.score,
         "topics": [
-            {**asdict(topic), "freshness": {**asdict(topic.freshness), "state": topic.freshness.state}}
+            {
+                **asdict(topic),
+                "score": topic.score,
+                "freshness": {**asdict(topic.freshness), "state": topic.freshness.state},
+            }
             for topic in report.topics
         ],
         "anomalies": [asdict(anomaly) for anomaly in report.anomalies],
@@ -298,7 +309,7 @@ def _topics(connection: duckdb.DuckDBPyConnection, contracts: dict[str, Contract
             name=name,
             title=contract.description.replace("`", ""),
             messages=messages,
-            score=round(Decimal(scores) / messages, 2) if messages else None,
+            scores=scores,
             verdicts=dict(zip(VERDICTS, parts, strict=True)),
             freshness=Freshness(landed_at, last_event_at, hours, limit),
             late=dict(zip(LATE, late.get(name, [0] * len(LATE)), strict=True)),

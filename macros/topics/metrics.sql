@@ -12,7 +12,8 @@
 
 {% macro field_metrics(topics) %}
 {#-
-  The model of these metrics, day by day: a build computes the days of a topic whose verdicts have changed.
+  The model of these metrics, day by day: a build computes the days of a topic whose verdicts have changed, and its
+  query is of those topics alone. That of all of them costs more to plan than a build of little else.
 
   topics: list of pairs: relation of a verdict model, contract (see contract_columns).
 -#}
@@ -24,27 +25,32 @@
     partition_by=by_month('event_date'),
 ) -}}
 {%- set since = last_build() -%}
+{%- set measures = [] -%}
+{%- for verdicts, contract in topics if metrics_of(contract) -%}
+    {%- do measures.append((verdicts, contract.topic, metrics_of(contract))) -%}
+{%- endfor -%}
+{%- if is_incremental() -%}{%- set measures = changed_since(since, measures) -%}{%- endif -%}
 with
 {%- if is_incremental() %}
 touched_days as (
 
-    {% for verdicts, contract in topics -%}
+    {% for verdicts, topic, metrics in measures -%}
     select distinct
         event_date,
-        '{{ contract.topic }}' as topic
+        '{{ topic }}' as topic
     from {{ verdicts }}
     where _build > {{ since }}
     {{ 'union all' if not loop.last }}
     {% endfor %}
 ),
 {%- endif %}
-{% for verdicts, contract in topics %}
+{% for verdicts, topic, metrics in measures %}
 topic_{{ loop.index }} as (
 
     select
         messages.event_date,
         cast(count(*) as bigint) as events
-        {%- for metric in metrics_of(contract) %},
+        {%- for metric in metrics %},
         {{ metric.sql }} as metric_{{ loop.index }}
         {%- if metric.metric == 'mean' %},
         cast({{ metric.events }} as bigint) as events_{{ loop.index }}
@@ -55,7 +61,7 @@ topic_{{ loop.index }} as (
     inner join touched_days
         on
             messages.event_date = touched_days.event_date
-            and touched_days.topic = '{{ contract.topic }}'
+            and touched_days.topic = '{{ topic }}'
     {%- endif %}
     where messages.verdict = 'accepted'
     group by messages.event_date
@@ -63,24 +69,24 @@ topic_{{ loop.index }} as (
 ),
 {% endfor %}
 all_metrics as (
-    {% for verdicts, contract in topics if metrics_of(contract) %}
+    {% for verdicts, topic, metrics in measures %}
     {{ 'union all' if not loop.first }}
     select
         days.event_date,
-        '{{ contract.topic }}' as topic,
+        '{{ topic }}' as topic,
         metrics.field,
         metrics.metric,
         metrics.category,
-        {{ events_of_metric(contract) }} as events,
+        {{ events_of_metric(metrics) }} as events,
         case metrics.number
-            {%- for metric in metrics_of(contract) %}
+            {%- for metric in metrics %}
             when {{ loop.index }} then days.metric_{{ loop.index }}
             {%- endfor %}
         end as value
-    from topic_{{ topics.index((verdicts, contract)) + 1 }} as days
+    from topic_{{ loop.index }} as days
     cross join (
         values
-        {%- for metric in metrics_of(contract) %}
+        {%- for metric in metrics %}
         {%- set names = [metric.field, metric.metric, metric.category or ''] %}
         ({{ loop.index }}, '{{ names | join("', '") }}'){{ ',' if not loop.last }}
         {%- endfor %}
@@ -105,6 +111,21 @@ measured as (
 select * from measured
 {{ in_order(key) }}
 {%- endif %}
+{% endmacro %}
+
+{% macro changed_since(since, measures) %}
+    {#- Those of field_metrics with verdicts of later builds than `since`; else the first, so that there is a query. -#}
+    {% set queries = [] %}
+    {% for verdicts, topic, metrics in measures %}
+        {% do queries.append(
+            "select '" ~ topic ~ "' as topic from (select 1 as one from " ~ verdicts ~ ' where _build > ' ~ since
+            ~ ' limit 1) as found'
+        ) %}
+    {% endfor %}
+    {% set changed = run_query(queries | join(' union all ')).columns[0].values() %}
+    {% set found = [] %}
+    {% for measure in measures if measure[1] in changed %}{% do found.append(measure) %}{% endfor %}
+    {{ return(found or measures[:1]) }}
 {% endmacro %}
 
 {% macro metrics_of(contract) %}
@@ -134,11 +155,11 @@ select * from measured
     {{ return(found) }}
 {% endmacro %}
 
-{% macro events_of_metric(contract) %}
-    {#- Over `days` and `metrics` of field_metrics: how many events a value is of. -#}
+{% macro events_of_metric(metrics) %}
+    {#- Over `days` and `metrics` of field_metrics: how many events a value is of. metrics: of metrics_of. -#}
     {% set cases = [] %}
-    {% for metric in metrics_of(contract) if metric.metric == 'mean' %}
-        {% set number = metrics_of(contract).index(metric) + 1 %}
+    {% for metric in metrics if metric.metric == 'mean' %}
+        {% set number = metrics.index(metric) + 1 %}
         {% do cases.append('when ' ~ number ~ ' then days.events_' ~ number) %}
     {% endfor %}
     {{ return('case metrics.number ' ~ cases | join(' ') ~ ' else days.events end' if cases else 'days.events') }}

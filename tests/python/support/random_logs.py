@@ -13,7 +13,7 @@ PARTITIONS = 3
 Log = dict[tuple[str, int], list[Record]]
 
 
-def a_log(seed: int, events: int = 400) -> Log:
+def a_log(seed: int, events: int = 450) -> Log:
     """One Kafka log: sample events with all faults, scattered over partitions.
 
     Copies of an event come to different partitions, as after a change of the number of partitions, so that the
