@@ -24,6 +24,8 @@ from levain.warehouse import changes
 from levain.warehouse.bronze import UNSIGNED, load_extensions
 from levain.warehouse.duckdb_plugin import release
 
+dbt_events.apply(())  # as in `levain build`; here nothing waits for events either
+
 SCHEMAS = ("silver", "gold", "quality", "snapshots")
 WITHOUT_TESTS = ("--exclude-resource-type", "test", "--exclude-resource-type", "unit_test")
 WITHOUT_VIEWS = ("--exclude", "config.materialized:view", "dim_calendar")
@@ -106,7 +108,6 @@ class Lake:
         places = ["--project-dir", str(PROJECT_ROOT), "--target-path", str(self.settings.root / "target")]
         places += ["--log-path", str(self.settings.root / "logs"), "--quiet", "--log-level-file", "none"]
         places += ["--no-write-json", "--threads", "1"]  # other tests run beside it: two threads only cost more
-        dbt_events.apply(())
         if Lake._manifest is None:
             Lake._manifest = parse(*places)
         everything = not tests and set(arguments) <= {"--full-refresh"}
