@@ -30,6 +30,10 @@ _READ = {".sql", ".py", ".yml", ".yaml", ".csv", ".md", ".dbtignore"}
 """Endings of files that dbt, or what runs it, reads, wherever in the project they are."""
 
 _LEFT_OUT = {"target", "logs", "docs", "bench", "tests/python"}
+
+_MEASURES = "__semantics.yml"
+"""Ending of files that say how tables are measured, and nothing that is built: a test sees to it."""
+
 _PACKAGES = {
     "duckdb": ("dbt-core", "dbt-duckdb", "duckdb", "pyiceberg"),
     "spark": ("dbt-core", "dbt-spark", "pyspark", "pyiceberg"),
@@ -245,7 +249,7 @@ def checksum(settings: Settings, target: str = "duckdb") -> str:
 
 
 def _files(settings: Settings) -> Iterator[Path]:
-    """The project's files that dbt or what runs it may read, in order."""
+    """The project's files that what is built may depend on, in order."""
     for folder, folders, names in os.walk(PROJECT_ROOT):
         here = Path(folder)
         folders[:] = sorted(
@@ -256,7 +260,11 @@ def _files(settings: Settings) -> Iterator[Path]:
             and str((here / name).relative_to(PROJECT_ROOT)) not in _LEFT_OUT
             and here / name != settings.root
         )
-        yield from (here / name for name in sorted(names) if name in _READ or Path(name).suffix in _READ)
+        yield from (
+            here / name
+            for name in sorted(names)
+            if (name in _READ or Path(name).suffix in _READ) and not name.endswith(_MEASURES)
+        )
 
 
 def _changed(settings: Settings, judged: dict[str, tuple[str | None, str | None]]) -> list[str] | None:

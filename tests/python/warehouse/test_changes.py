@@ -122,7 +122,14 @@ def project(folder: Path) -> None:
 def test_what_no_build_reads_changes_nothing(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project(tmp_path)
     monkeypatch.setattr(changes, "PROJECT_ROOT", tmp_path)
-    for file in ("docs/a.md", "target/a.sql", "tests/python/a.py", ".levain/target/a.sql", "macros/__pycache__/a.py"):
+    for file in (
+        "docs/a.md",
+        "target/a.sql",
+        "tests/python/a.py",
+        ".levain/target/a.sql",
+        "macros/__pycache__/a.py",
+        "models/gold/sales/_sales__semantics.yml",
+    ):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text("changed")
     assert plan(lake.settings).topics is not None
