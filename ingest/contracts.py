@@ -634,14 +634,14 @@ def _check_columns(path: Path, fields: Sequence[Field], roles: dict[str, Any]) -
     for field in fields:
         where = _where(field.path)
         advice = "give it another name with the custom property `column`"
-        if field.column in _sql_words():
+        if field.column in reserved_words():
             raise _wrong(path, where, f"'{field.column}' is a reserved SQL keyword: {advice}")
         if field.column in ("fields", "verdict", *MESSAGE_COLUMNS) and roles.get(field.column) != field.name:
             raise _wrong(path, where, f"every message has a column '{field.column}' of its own: {advice}")
 
 
 @cache
-def _sql_words() -> frozenset[str]:
+def reserved_words() -> frozenset[str]:
     """Words that cannot be a column's name in one of the engines."""
     words = duckdb.sql(
         "select keyword_name from duckdb_keywords() where keyword_category in ('reserved', 'type_function')"

@@ -10,13 +10,14 @@ import os
 import sys
 from datetime import datetime
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ingest.errors import BadInput, LevainError
-from levain import interrupts
+from levain import interrupts, project
 
 if TYPE_CHECKING:
     from ingest.settings import Settings
@@ -32,7 +33,7 @@ app = typer.Typer(
 )
 
 source = typer.Typer(
-    help="CSV drops and the weather, published to their topics.",
+    help="Sources that are published to their topics as they come.",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -175,16 +176,18 @@ def drops(
     run(Drops(settings), settings, once=once)
 
 
-@source.command()
-def weather(
-    once: Annotated[bool, typer.Option("--once", help="ask once, then end")] = False,
-) -> None:
-    """The weather at each shop, asked again and again."""
-    from ingest.sources.service import run
-    from ingest.sources.weather import Weather
+if find_spec("ingest.sources.weather"):  # a project of one's own has no shops to ask for
 
-    settings = _settings()
-    run(Weather(settings), settings, once=once)
+    @source.command()
+    def weather(
+        once: Annotated[bool, typer.Option("--once", help="ask once, then end")] = False,
+    ) -> None:
+        """The weather at each shop, asked again and again."""
+        from ingest.sources.service import run
+        from ingest.sources.weather import Weather
+
+        settings = _settings()
+        run(Weather(settings), settings, once=once)
 
 
 @app.command()
@@ -210,7 +213,7 @@ def show() -> None:
 
 @app.command(context_settings={"ignore_unknown_options": True})  # a query may begin with a comment: `-- ...`
 def query(
-    sql: Annotated[str, typer.Argument(help='for example "select * from gold.mart_top_products limit 10"')],
+    sql: Annotated[str, typer.Argument(help=f'for example "select * from gold.{project.TABLE} limit 10"')],
     format: Annotated[QueryFormat, typer.Option(help="how to print the rows")] = QueryFormat.table,
 ) -> None:
     """SQL on the built tables; reads only."""
@@ -232,7 +235,7 @@ def ledger(
 
 @app.command()
 def lineage(
-    column: Annotated[str, typer.Argument(help="table.column, such as mart_top_products.net_amount")] = "",
+    column: Annotated[str, typer.Argument(help=f"table.column, such as {project.COLUMN}")] = "",
     format: Annotated[TableFormat, typer.Option(help="how to print it")] = TableFormat.table,
     openlineage: Annotated[
         Path | None, typer.Option(help="write the whole lineage as OpenLineage events into this file", dir_okay=False)
@@ -249,13 +252,13 @@ def lineage(
     else:
         raise BadInput(
             "`levain lineage` takes a column or --openlineage, one of them.",
-            "For example: `levain lineage mart_top_products.net_amount`.",
+            f"For example: `levain lineage {project.COLUMN}`.",
         )
 
 
 @app.command()
 def explain(
-    column: Annotated[str, typer.Argument(help="table.column, such as mart_top_products.net_amount")],
+    column: Annotated[str, typer.Argument(help=f"table.column, such as {project.COLUMN}")],
     where: Annotated[str, typer.Option(help="SQL condition on the table's rows")] = "true",
     format: Annotated[TableFormat, typer.Option(help="how to print it")] = TableFormat.table,
     messages: Annotated[int, typer.Option(help="print so many of the messages, too", min=0)] = 0,

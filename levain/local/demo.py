@@ -13,12 +13,13 @@ from ingest.errors import LevainError
 from ingest.settings import Settings
 from levain import interrupts, processes
 from levain.local.stack import Stack, unlanded
+from levain.project import CLOSING, TABLE
 from levain.read import ledger
 from levain.terminal import detail, errors, progress, say, show_table, warn
 from levain.warehouse.dbt import VERDICTS, build, parse, reader, rows_of, verdict_counts
 
 DAYS = 30
-"""Days that the sample events are spread over, from `company.START` on: the same whenever it runs."""
+"""Days that the sample events are spread over, from `samples.START` on: the same whenever it runs."""
 LANDING_SECONDS = 60.0
 """How long the worker may take to land the sample events."""
 
@@ -99,7 +100,7 @@ def _wait_until_landed(settings: Settings, stack: Stack) -> None:
 
 
 def _summary(settings: Settings) -> None:
-    """Account for every message, and print verdicts and what sold best."""
+    """Account for every message, and print verdicts and the project's closing table."""
     with errors.status("Accounting for every message"):
         taken = ledger.take(settings)
     if taken.faults or taken.not_built:
@@ -107,18 +108,15 @@ def _summary(settings: Settings) -> None:
         raise LevainError(f"The ledger does not add up: {'; '.join(faults)}.", "See `levain ledger`.")
     with reader(settings) as connection:
         verdicts = verdict_counts(connection)
-        best = rows_of(
+        closing = rows_of(
             connection,
             "gold",
-            "mart_product_sales",
-            """
-            select coalesce(product_name, product_id), category, units, net_amount
-            from {} order by sales_rank limit 10
-            """,
+            CLOSING.table,
+            CLOSING.sql,
         )
     show_table("\nWhat became of each message", ("topic", *VERDICTS, "messages"), _with_sum(verdicts))
-    if best:
-        show_table("\nBest-selling products", ("product", "category", "units", "net amount, euros"), best[1])
+    if closing:
+        show_table(f"\n{CLOSING.title}", CLOSING.headings, closing[1])
     detail()
     say("adds up", taken.sums)
 
@@ -132,7 +130,7 @@ def _next(settings: Settings, seconds: float, stopped: bool) -> None:
     for command, purpose in (
         ("show", "row counts, verdicts, freshness"),
         ("ledger", "every message accounted for, by partition"),
-        ('query "select * from gold.mart_top_products limit 5"', "any table"),
+        (f'query "select * from gold.{TABLE} limit 5"', "any table"),
         ("docs", "every table described, with column lineage"),
         ("up", "start the stack and keep it running"),
     ):

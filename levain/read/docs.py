@@ -10,16 +10,14 @@ from typing import Any
 
 from ingest.errors import BadInput
 from ingest.settings import Settings
+from levain.project import LINEAGE_FIRST
 from levain.terminal import errors, say, warn
 from levain.warehouse.columns import colibri, load_columns
 from levain.warehouse.dbt import build_lock, not_built, reader, run_dbt
 
-LINEAGE_FIRST = "model.levain.fct_sales"
-"""What the lineage page opens on, with its parents and children; by itself it takes any table."""
-
-_OPEN_FIRST = (
-    f"<script>location.search || history.replaceState(null, '', '?model={LINEAGE_FIRST}&parents=1&children=1')</script>"
-)
+# What the lineage page opens on, with its parents and children; by itself it takes any table.
+_QUERY = f"?model=model.levain.{LINEAGE_FIRST}&parents=1&children=1"
+_OPEN_FIRST = f"<script>location.search || history.replaceState(null, '', '{_QUERY}')</script>"
 
 
 def docs(settings: Settings, *, port: int, serve: bool) -> None:

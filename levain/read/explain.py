@@ -19,6 +19,7 @@ from ingest.contracts import load_contracts
 from ingest.errors import BadInput, ConfigurationError
 from ingest.jsontext import json_text
 from ingest.settings import Settings
+from levain.project import CONDITION
 from levain.read.lineage import find
 from levain.read.query import confine, reading
 from levain.terminal import detail, emit, errors, printable, say, show_table
@@ -71,7 +72,7 @@ def print_explanation(
     except BadInput as error:
         raise BadInput(
             f"The condition cannot be read: {where}",
-            "Write what stands after WHERE in a SELECT: `--where \"store_id = 'S001'\"`.",
+            f'Write what stands after WHERE in a SELECT: `--where "{CONDITION}"`.',
         ) from error
     with reader(settings) as connection, errors.status("Looking for the messages"):
         confine(connection, settings)

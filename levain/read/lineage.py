@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ingest.contracts import load_contracts
 from ingest.errors import BadInput
 from ingest.settings import Settings
+from levain.project import COLUMN
 from levain.terminal import detail, emit, errors, say, show_table
 from levain.warehouse.columns import Column, Columns, Relation, load_columns
 
@@ -94,9 +95,7 @@ def find(columns: Columns, name: str) -> tuple[Relation, str]:
     schema, _, alone = table.rpartition(".")
     known = {each.table if schema else each.name: each for each in columns.relations.values()}
     if not alone:
-        raise BadInput(
-            f"'{name}' is not the name of a column.", "Name the table, too: `levain lineage mart_top_products.units`."
-        )
+        raise BadInput(f"'{name}' is not the name of a column.", f"Name the table, too: `levain lineage {COLUMN}`.")
     if table not in known:
         raise BadInput(f"There is no table '{table}'.", _alike(table, known, "tables are listed by `levain show`."))
     relation = known[table]

@@ -1,11 +1,12 @@
-"""Seeded sample events of the example company, with faults on request and the expected outcome of each.
+"""Seeded sample events, with faults on request and the expected outcome of each.
 
-`company` says who sells what, `events` turns that into events per topic, `faults` breaks some of them on purpose, and
-`producer` publishes them and writes down what must become of each.
+`events` makes those of this project's topics, `generic` those of any other, `faults` breaks some of them on purpose,
+and `producer` publishes them and writes down what must become of each.
 """
 
-from levain.samples.company import START
-from levain.samples.faults import FAULTS, Message
+from levain.samples.calendar import START
+from levain.samples.faults import FAULTS
 from levain.samples.producer import ExpectedOutcome, generate, produce
+from levain.samples.variants import Message
 
 __all__ = ["FAULTS", "START", "ExpectedOutcome", "Message", "generate", "produce"]

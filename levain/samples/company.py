@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import csv
 import math
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
-from zoneinfo import ZoneInfo
 
 from faker import Faker
 
 from ingest.settings import PROJECT_ROOT
+from levain.samples.calendar import FIRST_DAY as FIRST_DAY
+from levain.samples.calendar import LAST_DAY as LAST_DAY
+from levain.samples.calendar import START as START
+from levain.samples.calendar import ZONE
+from levain.samples.calendar import local_midnight as local_midnight
+from levain.samples.calendar import seeded as seeded
 
-START = date(2026, 1, 5)
-"""First day of a simulated period that nobody asks to be another, a Monday."""
-FIRST_DAY, LAST_DAY = date(2024, 1, 1), date(2028, 12, 31)
-"""The company's calendar: a simulated period lies within it. All shops have opened before it."""
-
-PARIS = ZoneInfo("Europe/Paris")
+PARIS = ZONE
 ONLINE = "S010"
 CUSTOMERS = 2400
 PROMOTION_CYCLE = 56
@@ -292,16 +291,6 @@ _PER_DEGREE = {"P026": 0.06, "P029": 0.06, "P030": 0.06, "P027": -0.02, "P028": 
 _CLOSED = ((1, 1), (5, 1), (12, 25))
 _WEEKDAY = (0.85, 0.88, 0.95, 0.95, 1.1, 1.45, 1.3)
 _RENAMES = {"P019": (date(2026, 1, 21), "Flan à la vanille, part"), "P024": (date(2026, 3, 9), "Sandwich poulet rôti")}
-
-
-def seeded(*parts: object) -> random.Random:
-    """Random numbers that are the same wherever they are asked for under the same name."""
-    return random.Random("/".join(map(str, parts)))  # noqa: S311 - sample data, not secrets
-
-
-def local_midnight(day: date) -> datetime:
-    """Midnight in France, as UTC."""
-    return datetime.combine(day, time(), PARIS).astimezone(UTC)
 
 
 @cache

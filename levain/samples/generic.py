@@ -22,20 +22,12 @@ import pyarrow as pa
 
 from ingest.contracts import Contract, Field
 from ingest.errors import ConfigurationError
-from levain.samples import company
-from levain.samples.events.run import Event, Run, Source, on_its_way
+from levain.samples.events import MEMBERS
+from levain.samples.run import Event, Run, Source, on_its_way
 
 _BATCH, _ATTEMPTS = 500, 100
 _SPREAD = 50
 """Width of a number's range where the contract gives none."""
-_MEMBERS: dict[str, list[Any]] = {
-    "dim_store.store_id": [store.store_id for store in company.stores(company.START)],
-    "dim_product.product_id": [product.product_id for product in company.PRODUCTS],
-    "dim_customer.customer_id": [f"C{number:05d}" for number in range(1, company.CUSTOMERS + 1)],
-    "dim_equipment.equipment_id": [each.equipment_id for each in company.equipment(company.START)],
-    "marketplace_clients_history.client_id": [client.client_id for client in company.CLIENTS],
-    "marketplace_produits_history.produit_id": [produit.produit_id for produit in company.PRODUITS],
-}
 
 
 def source_for(contract: Contract) -> Source:
@@ -113,8 +105,8 @@ def _weight(contract: Contract, field: Field) -> int:
 
 def _value(contract: Contract, field: Field, rng: random.Random, event_time: datetime) -> Any:
     reference = f"{field.reference.model}.{field.reference.column}" if field.reference else ""
-    if reference in _MEMBERS:
-        return rng.choice(_MEMBERS[reference])
+    if reference in MEMBERS:
+        return rng.choice(MEMBERS[reference])
     if field.reference and field.reference.strict:
         raise _cannot(contract, field, f"refers to {reference}, of which no members are known here")
     if field.allowed:

@@ -9,24 +9,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from ingest.contracts import Contract, load_contracts
 from ingest.errors import BadInput
-from ingest.jsontext import json_timestamp
 from ingest.settings import Settings
 from ingest.sources.publish import Publisher
-from levain.samples import company
+from levain.samples import calendar
 from levain.samples import faults as fault
-from levain.samples.events import SOURCES
-from levain.samples.events.equipment import breakdowns, fleet
-from levain.samples.events.fraud import is_fraudulent
-from levain.samples.events.run import Run, Source, days_for
-from levain.samples.events.shoppers import stays
-from levain.samples.faults import VERDICTS, Message
+from levain.samples.events import SOURCES, Planted, run_of
 from levain.samples.generic import source_for
+from levain.samples.run import Run, Source, days_for
+from levain.samples.variants import VERDICTS, Message
 
 _PROGRESS_EVERY = 500
 
@@ -48,25 +44,25 @@ def period(events: int, history: int | None = None, until: date | None = None) -
 
     Args:
         events: how many; without a history, more of them take more days.
-        history: how many days; None: from `company.START` on, as many as the events need (`run.days_for`).
-        until: last day of the history; None: today, in France.
+        history: how many days; None: from `calendar.START` on, as many as the events need (`run.days_for`).
+        until: last day of the history; None: today.
 
     Raises:
-        BadInput: the history is not within the company's calendar, or a last day is named and no history is asked for.
+        BadInput: the history is not within the calendar, or a last day is named and no history is asked for.
     """
     if history is None:
         if until:
             raise BadInput(
                 f"No history is asked for that could end on {until}.", "Say of how many days: --history 730."
             )
-        return Period(company.START, days_for(events))
-    last = until or datetime.now(company.PARIS).date()
-    most = (min(last, company.LAST_DAY) - company.FIRST_DAY).days + 1
-    if last > company.LAST_DAY or not 1 <= history <= most:
+        return Period(calendar.START, days_for(events))
+    last = until or datetime.now(calendar.ZONE).date()
+    most = (min(last, calendar.LAST_DAY) - calendar.FIRST_DAY).days + 1
+    if last > calendar.LAST_DAY or not 1 <= history <= most:
         raise BadInput(
-            f"A history of {history} days that ends on {last} cannot be made: the company's calendar goes from "
-            f"{company.FIRST_DAY} to {company.LAST_DAY}.",
-            f"Ask for 1 to {most} days." if most > 0 and last <= company.LAST_DAY else "Let it end on another day.",
+            f"A history of {history} days that ends on {last} cannot be made: the calendar of sample events goes from "
+            f"{calendar.FIRST_DAY} to {calendar.LAST_DAY}.",
+            f"Ask for 1 to {most} days." if most > 0 and last <= calendar.LAST_DAY else "Let it end on another day.",
         )
     return Period(last - timedelta(days=history - 1), history)
 
@@ -101,7 +97,7 @@ class ExpectedOutcome:
         resent: how often all of it was sent before.
         cut_short: how many messages were sent by earlier tries that did not end, at most.
         file: where it was written; None: nowhere.
-        fraudulent_purchases: the purchases by thieves that are accepted, by `purchase_id`.
+        findings: what a model should find out from the events, and no field of them says.
     """
 
     run: str
@@ -113,7 +109,7 @@ class ExpectedOutcome:
     topics: dict[str, TopicOutcome] = field(default_factory=dict)
     file: Path | None = None
     period: Period = field(default_factory=lambda: period(1))
-    fraudulent_purchases: list[str] = field(default_factory=list)
+    findings: Planted = field(default_factory=Planted)
 
     @property
     def again(self) -> str:
@@ -133,46 +129,11 @@ class ExpectedOutcome:
         verdict = "duplicate" if self.resent and message.verdict == "accepted" else message.verdict
         topic.verdicts[verdict] += 1
         topic.rules.update(message.rules)
-        if message.topic == "purchases" and message.verdict == "accepted" and message.value:
-            purchase_id = str(json.loads(message.value)["purchase_id"])
-            if is_fraudulent(purchase_id):
-                self.fraudulent_purchases.append(purchase_id)
+        self.findings.add(message)
 
     def planted(self) -> dict[str, Any]:
-        """What a model should find out from the events, and no field of them says: fraud, drift, and who leaves.
-
-        Times are UTC. A machine drifts from `drifts_from` until it fails; from `left_on` on a customer's visits fade
-        out. Machines and customers are named whether or not there are events enough to show them.
-        """
-        begin, end = (company.local_midnight(day) for day in (self.period.start, self.period.last + timedelta(days=1)))
-        days = [self.period.start + timedelta(days=offset) for offset in range(self.period.days)]
-        drifts = [
-            {
-                "equipment_id": machine.equipment_id,
-                "drifts_from": _text(each.drifts),
-                "failed_at": _text(each.failed),
-                "attended_at": _text(each.attended),
-                "repaired_at": _text(each.repaired),
-                "error_code": each.error_code,
-            }
-            for machine in fleet(days)
-            for each in breakdowns(machine)
-            if each.drifts < end and begin < each.repaired
-        ]
-        leaving = [
-            {"customer_id": f"C{stay.number:05d}", "left_on": stay.leaves.isoformat()}
-            for first in range(1, company.CUSTOMERS + 1)
-            for stay in stays(first, self.period.start)
-            if stay.leaves and stay.leaves <= self.period.last
-        ]
-        planted: dict[str, Any] = {}
-        if "purchases" in self.topics:
-            planted["fraudulent_purchases"] = self.fraudulent_purchases
-        if "equipment-metrics" in self.topics:
-            planted["equipment_drifts"] = drifts
-        if {"sales-events", "purchases"} & set(self.topics):
-            planted["customers_left"] = leaving
-        return planted
+        """What a model should find out from the events, by kind."""
+        return self.findings.found(self.topics, self.period.start, self.period.days)
 
     def as_json(self) -> str:
         """The file: run, seed and so on, per topic messages, verdicts and rules, and what is `planted`."""
@@ -191,10 +152,6 @@ class ExpectedOutcome:
             "planted": self.planted(),
         }
         return json.dumps(document, indent=2) + "\n"
-
-
-def _text(moment: datetime) -> str:
-    return json_timestamp(moment.astimezone(UTC))
 
 
 def run_name(topics: Sequence[str], events: int, seed: int, faults: str, history: Period | None = None) -> str:
@@ -218,8 +175,8 @@ def generate(
 
     Args:
         topics: None: every topic that has a data contract.
-        events: how many messages in all; most of them sales.
-        seed: moves what is sold; the company is the same for each.
+        events: how many messages in all.
+        seed: another one gives other events.
         faults: `none`, `all`, or the name of one fault (`faults.FAULTS`).
         history: the simulated days; None: those that `period` gives for so many events.
 
@@ -239,14 +196,12 @@ def generate(
         )
     simulated = history or period(events)
     counts = _counts({name: sources[name] for name in names}, events, simulated)
-    catalogue = events if names == ["product-changes"] else counts.get("product-changes", 50)
-    changes = max(catalogue - len(company.PRODUCTS), 0)
     name = run_name(names, events, seed, faults, history)
     plans: dict[str, tuple[int, fault.Plan]] = {}
     left = events
     for topic in (*names[1:], names[0]):
         protected = sources[topic].protected
-        rng = company.seeded(name, f"faults/{topic}")
+        rng = calendar.seeded(name, f"faults/{topic}")
         planned = fault.plan(homes, topic, counts.get(topic, left), rng)
         if topic == names[0]:
             # The copies in all topics count as messages; the largest topic has the fewer events for it, so that the
@@ -261,15 +216,9 @@ def generate(
             left -= count + planned.extras
         plans[topic] = count, planned
     sent = {topic: count for topic, (count, _) in plans.items()}
-    run = Run(name, simulated.days, changes, _sales(sent), tuple(sent.items()), simulated.start)
+    run = run_of(name, simulated.days, tuple(sent.items()), simulated.start)
     streams = [_stream(contracts[topic], sources[topic], run, *plan) for topic, plan in plans.items()]
     return heapq.merge(*streams, key=lambda message: message.received)
-
-
-def _sales(counts: Mapping[str, int]) -> int:
-    """Receipt lines of the run; where they are not sent, as many as go with the movements of stock."""
-    usual = SOURCES["sales-events"].share / SOURCES["inventory-updates"].share
-    return counts.get("sales-events", round(usual * counts.get("inventory-updates", 0)))
 
 
 def _sources(contracts: Mapping[str, Contract]) -> dict[str, Source]:
@@ -332,7 +281,7 @@ def produce(
         settings: which broker, and where the home is.
         events: how many messages in all.
         rate: messages a second; 0: as fast as the broker takes them.
-        seed: moves what is sold.
+        seed: another one gives other events.
         faults: fault profile.
         topics: None: every topic that has a data contract.
         progress: called now and then with the number of messages handed over.

@@ -7,7 +7,7 @@
   changes, superseded_changes   Silver relations: the log, and the superseded versions of its records
   facts, superseded_facts       lists of Silver relations: the events that refer to the member, and superseded versions
                                 of them
-  member                        natural key, e.g. product_id
+  member                        natural key, such as customer_id
   valid_from                    column of `changes` from when a record holds
   attributes                    see scd2_versions
   inferred                      column -> SQL of an inferred member's attribute

@@ -58,7 +58,7 @@
     {% set lists = [keys, not_null, conditions] + (keys if keys is not string else []) %}
     {% if lists | select('string') | list or not (keys or not_null or conditions) %}
         {% do exceptions.raise_compiler_error(
-            'row_rules has no rule, or a text where a list belongs.\nWrite `keys: [[event_id], [store_id, sale_hour]]`, '
+            'row_rules has no rule, or a text where a list belongs.\nWrite `keys: [[event_id], [customer, day]]`, '
             ~ '`not_null: [event_id]`, `conditions: [quantity > 0]`, one of them at least.'
         ) %}
     {% endif %}

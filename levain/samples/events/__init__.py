@@ -1,23 +1,32 @@
-"""Sample events per topic, without faults: one generator each, in the order the events are received."""
+"""What this project has of sample events: how each topic's come about, what may be wrong with them, what they refer to.
+
+A topic that is not named here has events that are drawn from its contract (`levain.samples.generic`).
+"""
 
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 from levain.samples import company
 from levain.samples.events.customers import FREQUENT, customer_changes
 from levain.samples.events.equipment import equipment_metrics
+from levain.samples.events.faults import FORMS, OTHER_VERSIONS
 from levain.samples.events.feedback import customer_feedback
 from levain.samples.events.inventory import inventory_updates
 from levain.samples.events.marketplace import ventes
+from levain.samples.events.planted import Planted
 from levain.samples.events.products import product_changes
 from levain.samples.events.promotions import notices, promotions
 from levain.samples.events.purchases import purchases
 from levain.samples.events.registers import equipment_extracts, store_extracts
-from levain.samples.events.run import Source
+from levain.samples.events.run import Run
 from levain.samples.events.sales import sales
 from levain.samples.events.weather import weather
 from levain.samples.events.webshop import web_events
+from levain.samples.run import Source
+
+__all__ = ["FORMS", "MEMBERS", "OTHER_VERSIONS", "SOURCES", "Planted", "run_of"]
 
 _STORES, _PRODUCTS = len(company.stores(company.START)), len(company.PRODUCTS)
 _EQUIPMENT = len(company.equipment(company.START))
@@ -63,3 +72,25 @@ SOURCES: dict[str, Source] = {
         weather, 0.02, least=lambda *_: _STORES, most=lambda days, _: _STORES * 96 * days, unit=_STORES
     ),
 }
+
+"""Topic -> how its events come about."""
+
+MEMBERS: dict[str, list[Any]] = {
+    "dim_store.store_id": [store.store_id for store in company.stores(company.START)],
+    "dim_product.product_id": [product.product_id for product in company.PRODUCTS],
+    "dim_customer.customer_id": [f"C{number:05d}" for number in range(1, company.CUSTOMERS + 1)],
+    "dim_equipment.equipment_id": [each.equipment_id for each in company.equipment(company.START)],
+    "marketplace_clients_history.client_id": [client.client_id for client in company.CLIENTS],
+    "marketplace_produits_history.produit_id": [produit.produit_id for produit in company.PRODUITS],
+}
+"""`model.column` that a contract refers to -> the values that events may name."""
+
+
+def run_of(name: str, days: int, topics: tuple[tuple[str, int], ...], start: date) -> Run:
+    """A run of these topics; see `Run`."""
+    counts = dict(topics)
+    # Where lines are not sent, as many are sold as go with the movements of stock.
+    usual = SOURCES["sales-events"].share / SOURCES["inventory-updates"].share
+    lines = counts.get("sales-events", round(usual * counts.get("inventory-updates", 0)))
+    changes = max(counts.get("product-changes", 50) - len(company.PRODUCTS), 0)
+    return Run(name, days, topics, start, changes=changes, sales=lines)

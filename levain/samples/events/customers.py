@@ -15,7 +15,8 @@ from itertools import count as count_from
 from faker import Faker
 
 from levain.samples import company
-from levain.samples.events.run import Event, Run, on_its_way
+from levain.samples.events.run import Run
+from levain.samples.run import Event, on_its_way
 
 FREQUENT = 90
 """So many customers make nearly nine of ten purchases by customers."""

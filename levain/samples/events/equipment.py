@@ -13,7 +13,8 @@ from itertools import accumulate
 from operator import itemgetter
 
 from levain.samples import company
-from levain.samples.events.run import Event, Run, on_its_way
+from levain.samples.events.run import Run
+from levain.samples.run import Event, on_its_way
 
 
 @dataclass(frozen=True)

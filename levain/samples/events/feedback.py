@@ -17,8 +17,9 @@ from typing import Any
 
 from levain.samples import company
 from levain.samples.events.customers import customer
-from levain.samples.events.run import Event, Run, in_time, on_its_way
+from levain.samples.events.run import Run
 from levain.samples.events.sales import Receipt, receipts
+from levain.samples.run import Event, in_time, on_its_way
 
 HANDOVER = timedelta(days=14)
 """After its manager has changed, a shop's service is bad for so long."""

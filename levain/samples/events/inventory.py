@@ -17,8 +17,9 @@ from functools import cache, lru_cache
 from typing import Any
 
 from levain.samples import company
-from levain.samples.events.run import Event, Run, on_its_way, shared_out
+from levain.samples.events.run import Run
 from levain.samples.events.sales import Receipt, receipts
+from levain.samples.run import Event, on_its_way, shared_out
 
 _SHOPS = tuple(store.store_id for store in company.stores(company.START) if store.store_id != company.ONLINE)
 _NEIGHBOURS = ("S001", "S002", "S009")

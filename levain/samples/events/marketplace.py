@@ -8,7 +8,8 @@ from itertools import accumulate, pairwise
 
 from ingest.jsontext import utc
 from levain.samples import company
-from levain.samples.events.run import Event, Run, drawn, on_its_way, shared_out
+from levain.samples.events.run import Run
+from levain.samples.run import Event, drawn, on_its_way, shared_out
 
 _VENTES_HOURS = (2, 1, 1, 1, 1, 2, 4, 8, 14, 20, 24, 26, 30, 28, 24, 24, 26, 30, 36, 42, 46, 40, 24, 10)
 _CLIENT_WEIGHTS = list(accumulate(client.weight for client in company.CLIENTS))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from levain.samples import company
-from levain.samples.events.run import Event, Run, on_its_way
+from levain.samples.events.run import Run
+from levain.samples.run import Event, on_its_way
 
 
 def product_changes(run: Run, count: int) -> Iterator[Event]:

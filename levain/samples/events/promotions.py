@@ -12,7 +12,8 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from levain.samples import company
-from levain.samples.events.run import Event, Run, on_its_way
+from levain.samples.events.run import Run
+from levain.samples.run import Event, on_its_way
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from typing import Any
 
 from levain.samples import company
 from levain.samples.events import fraud, shoppers, webshop
-from levain.samples.events.run import Event, Run, drawn, in_time, on_its_way, shared_out
+from levain.samples.events.run import Run
 from levain.samples.events.webshop import Order
+from levain.samples.run import Event, drawn, in_time, on_its_way, shared_out
 
 _PAYMENTS = ("card", "mobile", "transfer", "voucher")
 _SHARES = list(accumulate((66, 25, 4, 5)))

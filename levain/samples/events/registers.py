@@ -13,7 +13,8 @@ from typing import Any
 from ingest.jsontext import utc
 from ingest.sources import extracts
 from levain.samples import company
-from levain.samples.events.run import Event, Run
+from levain.samples.events.run import Run
+from levain.samples.run import Event
 
 STORE_COLUMNS = (
     *("store_id", "name", "city", "country", "latitude", "longitude"),

@@ -13,7 +13,8 @@ from typing import Any
 
 from levain.samples import company
 from levain.samples.events import shoppers
-from levain.samples.events.run import Event, Run, drawn, on_its_way, shared_out
+from levain.samples.events.run import Run
+from levain.samples.run import Event, drawn, on_its_way, shared_out
 
 _CENT = Decimal("0.01")
 _ZERO = Decimal("0.00")

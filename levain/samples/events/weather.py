@@ -8,7 +8,8 @@ from datetime import datetime, time, timedelta
 
 from ingest.jsontext import utc
 from levain.samples import company
-from levain.samples.events.run import Event, Run, on_its_way
+from levain.samples.events.run import Run
+from levain.samples.run import Event, on_its_way
 
 
 def weather(run: Run, count: int) -> Iterator[Event]:

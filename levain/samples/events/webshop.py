@@ -20,9 +20,10 @@ from typing import Any
 from levain.samples import company
 from levain.samples.events import shoppers
 from levain.samples.events.fraud import fraudulent
-from levain.samples.events.run import Event, Run, drawn, in_time, on_its_way, shared_out
+from levain.samples.events.run import Run
 from levain.samples.events.sales import price_list
 from levain.samples.events.shoppers import Shopper
+from levain.samples.run import Event, drawn, in_time, on_its_way, shared_out
 
 GAP = timedelta(minutes=30)
 """Without a step for so long, a session has ended."""

@@ -28,7 +28,7 @@ from ingest.contracts import load_contracts
 from ingest.settings import PROJECT_ROOT, Settings
 from levain import processes
 from levain.dev.picture import PICTURE, draw
-from levain.read.docs import LINEAGE_FIRST
+from levain.project import LINEAGE_FIRST
 
 EVENTS = 5000
 """As many as the demo sends by itself."""
@@ -494,7 +494,7 @@ def test_docs_work_without_a_network(home: Path) -> None:
     site = home / "target" / "site"
     assert "fct_sales" in (site / "index.html").read_text()
     assert "# Levain, the lakehouse starter" in (site / "index.html").read_text()
-    assert f"?model={LINEAGE_FIRST}" in (site / "lineage" / "index.html").read_text()[:500]
+    assert f"?model=model.levain.{LINEAGE_FIRST}&" in (site / "lineage" / "index.html").read_text()[:500]
     assert "cannot be traced" not in ran.stderr, ran.stderr
     for page in (site / "index.html", site / "lineage" / "index.html"):
         assert not re.findall(r"<(?:script|link)[^>]+(?:src|href)=.https?:", page.read_text()), page

@@ -23,7 +23,7 @@ FLOORS = (
     ("ingest.transport",),
     ("ingest.worker",),
     ("ingest.app",),
-    ("levain.terminal", "levain.interrupts", "levain.processes"),
+    ("levain.project", "levain.terminal", "levain.interrupts", "levain.processes"),
     ("levain.samples", "levain.warehouse"),
     ("levain.read", "levain.dev"),
     ("levain.local",),

@@ -14,7 +14,8 @@ from sample_events import local, moment, rows, sample
 from levain.samples import Message, company
 from levain.samples.company import ONLINE, START, stores
 from levain.samples.events.feedback import EVENING, HANDOVER, customer_feedback, expected_rating
-from levain.samples.events.run import SHORTEST_DAYS, Run
+from levain.samples.events.run import Run
+from levain.samples.run import SHORTEST_DAYS
 
 Row = dict[str, Any]
 

@@ -29,7 +29,8 @@ from levain.samples.events import SOURCES
 from levain.samples.events.equipment import breakdowns
 from levain.samples.events.inventory import inventory_updates
 from levain.samples.events.promotions import notices
-from levain.samples.events.run import LONGEST_DAYS, SHORTEST_DAYS, Run, days_for
+from levain.samples.events.run import Run
+from levain.samples.run import LONGEST_DAYS, SHORTEST_DAYS, days_for
 
 TOPICS = (
     *("sales-events", "ventes_stream", "product-changes"),

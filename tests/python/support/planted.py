@@ -14,7 +14,8 @@ from lake import Lake, Record
 from ingest.jsontext import json_object, json_timestamp
 from levain.samples import company
 from levain.samples.events import SOURCES
-from levain.samples.events.run import Event, Run
+from levain.samples.events.run import Run
+from levain.samples.run import Event
 
 Events = list[Event]
 
@@ -130,7 +131,7 @@ def land(lake: Lake, counts: dict[str, int], days: int, seed: int, faults: dict[
         faults: number of the day, from 0 on -> name of one of `FAULTS`.
     """
     rng = random.Random(seed)
-    run = Run(f"planted-{days}-{seed}", days, 20, counts.get("sales-events", 0), tuple(counts.items()))
+    run = Run(f"planted-{days}-{seed}", days, tuple(counts.items()), changes=20, sales=counts.get("sales-events", 0))
     planted = {company.START + timedelta(days=number): FAULTS[name] for number, name in faults.items()}
     outcome = Planted(set(), set())
     for day, fault in planted.items():
