@@ -8,8 +8,6 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 UV_VERSION := 0.13.8
 SPARK_JARS := .cache/spark-jars
-BENCH_JARS := .cache/bench-jars
-BENCHES := landing commits memory freshness build anomalies
 # sqlfluff has dbt compile the models, which opens a warehouse: an empty one, not the user's.
 LINT_HOME := $(CURDIR)/.cache/lint
 LINT_DBT := LEVAIN_HOME=$(LINT_HOME) DBT_TARGET_PATH=$(LINT_HOME)/target DBT_LOG_PATH=$(LINT_HOME)/logs
@@ -28,8 +26,8 @@ export DO_NOT_TRACK := 1
 
 LEVAIN := $(BIN)/levain
 
-.PHONY: help setup setup-dev spark-jars bench-jars demo start stop init producers batch-etl show-data docs clean test test-full chaos \
-	lint bench requirements rebuild-venv
+.PHONY: help setup setup-dev spark-jars demo start stop init producers batch-etl show-data docs clean test test-full \
+	lint requirements rebuild-venv
 
 help: ## these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,18 +85,6 @@ $(SPARK_JARS)/.fetched: profiles/spark/pom.xml $(STAMPS)/runtime
 	  dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(SPARK_JARS) -DincludeScope=runtime
 	@touch $@
 
-bench-jars: $(BENCH_JARS)/.fetched
-
-# What Spark needs to read Kafka. The Scala compiler is among pyspark's own jars.
-$(BENCH_JARS)/.fetched: bench/spark/pom.xml bench/spark/kafka_without_tokens.scala $(SPARK_JARS)/.fetched $(STAMPS)/dev
-	@echo "Fetching the jars of the benchmarks"
-	@set -e; export JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)"; \
-	  mvn -B -q -ntp -f bench/spark/pom.xml \
-	    dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(BENCH_JARS) -DincludeScope=runtime; \
-	  "$$JAVA_HOME/bin/java" -cp "$$($(BIN)/python -c 'import pyspark; print(pyspark.__path__[0])')/jars/*" \
-	    scala.tools.nsc.Main -usejavacp -d $(BENCH_JARS)/kafka_without_tokens.jar bench/spark/kafka_without_tokens.scala
-	@touch $@
-
 demo: setup ## embedded broker, worker, sample events, build, the numbers; leaves nothing running
 	@$(LEVAIN) demo
 
@@ -138,9 +124,6 @@ test: setup-dev spark-jars ## all tests, both engines
 test-full: setup-dev spark-jars ## all tests and the long runs
 	@JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python -m pytest $(FOUR_AT_A_TIME) $(ARGS)
 
-chaos: setup-dev ## 200 rounds of kills, pauses, lost replies and restarts, then Bronze against Kafka (options: ARGS="--rounds 50")
-	@JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python tests/python/support/chaos.py $(ARGS)
-
 # A file of macros renders to nothing: sqlfluff sees its Jinja, line lengths and line ends there, but no SQL to indent.
 # dbt-bouncer cuts what does not fit the terminal's width off its reasons, so it is given a wide one.
 lint: setup-dev ## ruff, mypy, portability, generated files, dbt-bouncer, sqlfluff
@@ -155,11 +138,10 @@ lint: setup-dev ## ruff, mypy, portability, generated files, dbt-bouncer, sqlflu
 	@$(BIN)/sqlfluff lint --disable-progress-bar --templater jinja --exclude-rules layout.indent macros
 	@$(LINT_DBT) $(BIN)/sqlfluff lint --disable-progress-bar --processes 2 models snapshots tests
 
-bench: setup-dev bench-jars ## benchmarks, one after the other, each a table
-	@set -e; export JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)"; \
-	  for bench in $(BENCHES); do echo "== bench/$$bench.py"; $(BIN)/python bench/$$bench.py; done
-
 requirements: setup ## recompile requirements/*.in
 	@for name in runtime spark dev expectations; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+
+# Benchmarks and long runs, where there are any.
+-include bench/bench.mk

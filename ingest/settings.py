@@ -85,9 +85,7 @@ class Settings(BaseSettings):
 
     weather_url: str = Field("https://api.open-meteo.com", description="of an API like Open-Meteo's")
     weather_api_key: SecretStr = Field(SecretStr(""), description="empty: Open-Meteo's free access, non-commercial use")
-    weather_stores: Path | None = Field(
-        None, description="CSV of places to ask for; unset: the drops"
-    )
+    weather_stores: Path | None = Field(None, description="CSV of places to ask for; unset: the drops")
     weather_every_seconds: float = Field(900.0, gt=0)
     weather_timeout_seconds: float = Field(10.0, gt=0, description="of each try, to connect and to answer")
     weather_tries: int = Field(5, ge=1, description="of a request, before a poll has failed")

@@ -176,7 +176,7 @@ def drops(
     run(Drops(settings), settings, once=once)
 
 
-if find_spec("ingest.sources.weather"):  # a project of one's own has no shops to ask for
+if find_spec("ingest.sources.weather"):  # a project of one's own does not have it
 
     @source.command()
     def weather(
@@ -361,6 +361,34 @@ def generate(
         say("written", str(path))
     if not written:
         say("generate", "every generated file is what the contracts say")
+
+
+if find_spec("levain.dev.new"):  # a project of one's own makes no others
+
+    @app.command()
+    def new(
+        folder: Annotated[Path, typer.Argument(metavar="NAME", help="folder of the project, such as ../myshop")],
+        sample: Annotated[
+            Path | None, typer.Option(help="CSV or JSON file with events; the contract is drafted from it")
+        ] = None,
+        field: Annotated[
+            list[str] | None, typer.Option(help="without a sample: name:type, such as amount:number; once per field")
+        ] = None,
+        contract: Annotated[Path | None, typer.Option(help="a contract that you have, in place of a draft")] = None,
+        topic: Annotated[str, typer.Option(help="the topic; else the sample's name")] = "",
+        identity: Annotated[
+            str | None, typer.Option(help="the column that is different in every event; event_id: none is")
+        ] = None,
+        event_time: Annotated[str | None, typer.Option(help="the column that says when it happened")] = None,
+        key: Annotated[str | None, typer.Option(help="the column whose events stay in order")] = None,
+        system: Annotated[str, typer.Option(help="the system that the events come from, in lower case")] = "source",
+        name: Annotated[str, typer.Option(help="the project's name; else that of its folder")] = "",
+    ) -> None:
+        """A project of your own, with one topic."""
+        from levain.dev.asked import run
+        from levain.dev.draft import Choices
+
+        run(folder, sample, field or [], contract, topic, system, Choices(identity, event_time, key), name)
 
 
 def main() -> None:
