@@ -220,7 +220,7 @@ def load_bronze(catalog: Catalog, name: str) -> Table:
 
 
 def full_name(table: Table) -> str:
-    """As it is shown to people: `bronze.sales_events`."""
+    """As it is shown to people: `bronze.orders`."""
     return ".".join(table.name())
 
 

@@ -93,7 +93,7 @@ class Found:
     """A table that lies in the lake.
 
     Attributes:
-        name: as a catalog would call it: `bronze.sales_events`.
+        name: as a catalog would call it: `bronze.orders`.
         location: its folder, as a URI.
         newest: its newest version.
         metadata_location: of that version, as a URI.

@@ -10,14 +10,13 @@ import os
 import sys
 from datetime import datetime
 from enum import StrEnum
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ingest.errors import BadInput, LevainError
-from levain import interrupts, project
+from levain import extra, interrupts, project
 
 if TYPE_CHECKING:
     from ingest.settings import Settings
@@ -174,20 +173,6 @@ def drops(
 
     settings = _settings()
     run(Drops(settings), settings, once=once)
-
-
-if find_spec("ingest.sources.weather"):  # a project of one's own does not have it
-
-    @source.command()
-    def weather(
-        once: Annotated[bool, typer.Option("--once", help="ask once, then end")] = False,
-    ) -> None:
-        """The weather at each shop, asked again and again."""
-        from ingest.sources.service import run
-        from ingest.sources.weather import Weather
-
-        settings = _settings()
-        run(Weather(settings), settings, once=once)
 
 
 @app.command()
@@ -363,32 +348,7 @@ def generate(
         say("generate", "every generated file is what the contracts say")
 
 
-if find_spec("levain.dev.new"):  # a project of one's own makes no others
-
-    @app.command()
-    def new(
-        folder: Annotated[Path, typer.Argument(metavar="NAME", help="folder of the project, such as ../myshop")],
-        sample: Annotated[
-            Path | None, typer.Option(help="CSV or JSON file with events; the contract is drafted from it")
-        ] = None,
-        field: Annotated[
-            list[str] | None, typer.Option(help="without a sample: name:type, such as amount:number; once per field")
-        ] = None,
-        contract: Annotated[Path | None, typer.Option(help="a contract that you have, in place of a draft")] = None,
-        topic: Annotated[str, typer.Option(help="the topic; else the sample's name")] = "",
-        identity: Annotated[
-            str | None, typer.Option(help="the column that is different in every event; event_id: none is")
-        ] = None,
-        event_time: Annotated[str | None, typer.Option(help="the column that says when it happened")] = None,
-        key: Annotated[str | None, typer.Option(help="the column whose events stay in order")] = None,
-        system: Annotated[str, typer.Option(help="the system that the events come from, in lower case")] = "source",
-        name: Annotated[str, typer.Option(help="the project's name; else that of its folder")] = "",
-    ) -> None:
-        """A project of your own, with one topic."""
-        from levain.dev.asked import run
-        from levain.dev.draft import Choices
-
-        run(folder, sample, field or [], contract, topic, system, Choices(identity, event_time, key), name)
+extra.add(app, source)
 
 
 def main() -> None:

@@ -55,7 +55,8 @@ COMPANY = (
 """Left out: the company's, or about this repository."""
 
 OWN = (
-    *("README.md", "dbt-bouncer.yml", "levain/project.py", "levain/samples/events/__init__.py"),
+    *("README.md", "dbt-bouncer.yml", "levain/extra.py", "levain/project.py"),
+    "levain/samples/events/__init__.py",
     *("models/_exposures.yml", "models/_groups.yml", "models/docs.md", "models/overview.md"),
     *("models/silver/_silver__models.yml", "seeds/_seeds.yml"),
 )
@@ -175,6 +176,7 @@ def _own(name: str, contract: Contract, draft: Draft, sample: Path | None) -> di
         file: Template((_TEMPLATES / f"{template}.in").read_text(encoding="utf-8")).substitute(words)
         for file, template in (
             ("README.md", "README.md"),
+            ("levain/extra.py", "extra.py"),
             ("levain/project.py", "project.py"),
             ("levain/samples/events/__init__.py", "events.py"),
             ("models/overview.md", "overview.md"),
@@ -185,6 +187,7 @@ def _own(name: str, contract: Contract, draft: Draft, sample: Path | None) -> di
         files[replay_file] = draft.query
     exposures = _here("models/_exposures.yml").replace("mart_product_sales", words["mart"])
     exposures = exposures.replace("the best-selling products", "the last days").replace("Sales analytics", "Analytics")
+    files["snapshots/.gitkeep"] = ""
     files["models/_exposures.yml"] = exposures.replace("sales-analytics@", "analytics@")
     files["models/_groups.yml"] = _entries(_here("models/_groups.yml"), ("ingestion", "conformance")) + (
         "  - name: analytics\n"
@@ -273,6 +276,8 @@ def _models(contract: Contract) -> dict[str, str]:
     plain, measured = _plain(contract), _measured(contract)
     head, by = ["event_id", "event_time", "event_date"], [group.column] if group else []
     fact, mart, keys = f"fct_{table}", f"mart_{table}_daily", ["event_date", *by]
+    tail = ["quality_score", "kafka_cluster", "topic", "partition", "kafka_offset", "received_at", "_build"]
+    tails = "".join(_column(name, _doc(name)) for name in tail)
     heads = "".join(_column(name, _doc(name)) for name in head)
     silver = (
         "models:\n"
@@ -283,12 +288,12 @@ def _models(contract: Contract) -> dict[str, str]:
         "          arguments: {not_null: [event_id, event_time, event_date]}\n"
         f"    columns:\n{heads}"
         + "".join(_column(each.column, _said(each)) for each in plain)
-        + _column("_build", _doc("_build"))
+        + tails
         + f"  - name: {table}_superseded\n"
         f"    description: One row per superseded version of an event of {topic}, of which another is accepted.\n"
         f"    columns:\n{heads}"
         + "".join(_column(group.column, _said(group)) for _ in by if group)
-        + _column("_build", _doc("_build"))
+        + tails
         + _entries(_here("models/silver/_silver__models.yml"), ("latest_events",)).partition("\n")[2]
     )
     selected = ",\n".join(f"        events.{name}" for name in ("event_time", *(each.column for each in plain)))
@@ -361,8 +366,8 @@ def _models(contract: Contract) -> dict[str, str]:
         + _unit_test(contract, keys, measured)
     )
     return {
-        f"models/silver/{table}.sql": _select([*head, *(each.column for each in plain), "_build"], table, "accepted"),
-        f"models/silver/{table}_superseded.sql": _select([*head, *by, "_build"], table, "conflict"),
+        f"models/silver/{table}.sql": _select([*head, *(each.column for each in plain), *tail], table, "accepted"),
+        f"models/silver/{table}_superseded.sql": _select([*head, *by, *tail], table, "conflict"),
         "models/silver/_silver__models.yml": silver,
         f"models/gold/{table}/{fact}.sql": fact_sql,
         f"models/gold/{table}/{mart}.sql": mart_sql,

@@ -26,7 +26,7 @@ FLOORS = (
     ("levain.project", "levain.terminal", "levain.interrupts", "levain.processes"),
     ("levain.samples", "levain.warehouse"),
     ("levain.read", "levain.dev"),
-    ("levain.local",),
+    ("levain.local", "levain.extra"),
     ("levain.cli",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
