@@ -40,10 +40,12 @@ def add(app: typer.Typer, source: typer.Typer) -> None:
         event_time: Annotated[str | None, typer.Option(help="the column that says when it happened")] = None,
         key: Annotated[str | None, typer.Option(help="the column whose events stay in order")] = None,
         system: Annotated[str, typer.Option(help="the system that the events come from, in lower case")] = "source",
-        name: Annotated[str, typer.Option(help="the project's name; else that of its folder")] = "",
+        again: Annotated[
+            bool, typer.Option("--again", help="write the project that is there once more, as this version has it")
+        ] = False,
     ) -> None:
         """A project of your own, with one topic."""
         from levain.dev.asked import run
         from levain.dev.draft import Choices
 
-        run(folder, sample, field or [], contract, topic, system, Choices(identity, event_time, key), name)
+        run(folder, sample, field or [], contract, topic, system, Choices(identity, event_time, key), again)

@@ -11,8 +11,8 @@ import typer
 
 from ingest.contracts import SCALARS, load_contract
 from ingest.errors import BadInput
-from levain.dev.draft import Choices, Draft, draft, from_fields
-from levain.dev.new import check_folder, new
+from levain.dev.draft import Choices, draft, from_contract, from_fields
+from levain.dev.new import check_folder, new, read_again
 from levain.terminal import detail, say, warn
 
 
@@ -24,7 +24,7 @@ def run(
     topic: str,
     system: str,
     choices: Choices,
-    name: str,
+    again: bool,
 ) -> None:
     """Draft the contract, write the project, and say what to do next.
 
@@ -32,6 +32,11 @@ def run(
         BadInput: see `draft` and `new`; more or less than one of sample, fields and contract is given, and nobody is
             there to ask; topic or system have a name that cannot be one.
     """
+    if again:
+        known = read_again(folder)
+        written = new(folder, *known)
+        say("written", f"{len(written)} files below {folder}; commit them on their branch, and merge it")
+        return
     check_folder(folder)
     if (sample is not None) + bool(fields) + (contract is not None) > 1:
         raise BadInput("--sample, --field and --contract exclude each other.", "Give one of them.")
@@ -46,9 +51,7 @@ def run(
         sample = Path(answer) if answer else None
         fields = () if answer else _fields()
     if contract is not None:
-        known = load_contract(contract)
-        found = Draft(contract.read_text(encoding="utf-8"), "", 0, known.identity, known.event_time, known.key, ())
-        topic = known.topic
+        found, topic = from_contract(contract), load_contract(contract).topic
     else:
         likely = re.sub(r"[^a-z0-9]+", "-", sample.stem.lower()).strip("-") if sample else ""
         if not topic and there:
@@ -59,7 +62,7 @@ def run(
             found = draft(sample, topic, system, choices, _ask if there else None)
         else:
             found = from_fields(fields, topic, system, choices)
-    written = new(folder, found, sample, name)
+    written = new(folder, found, sample.name if sample else None)
     if sample:
         say("sample", f"{found.rows:,} rows of {sample}")
     say("contract", f"{folder}/ingest/contracts/{topic}.odcs.yaml: read it, and say what each field means")

@@ -26,6 +26,7 @@ from ingest.contracts import (
     MESSAGE_COLUMNS,
     MOST_ITEMS,
     SCALARS,
+    load_contract,
     reserved_words,
     time_range,
 )
@@ -186,6 +187,13 @@ def from_fields(fields: Sequence[str], topic: str, domain: str, choices: Choices
         _name_column(column, identity, event_time)
     contract = _document(None, topic, domain, [*columns.values()], identity, event_time, key)
     return Draft(contract, "", 0, identity, event_time, key, ())
+
+
+def from_contract(path: Path, query: str = "") -> Draft:
+    """A contract that is there, in place of a draft, and the query that replays its sample, if it has one."""
+    known = load_contract(path)
+    text = path.read_text(encoding="utf-8")
+    return Draft(text, query, 0, known.identity, known.event_time, known.key, ())
 
 
 @contextmanager

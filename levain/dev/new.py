@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from importlib.metadata import version
@@ -17,7 +18,7 @@ from string import Template
 from ingest.contracts import Contract, Field, load_contract
 from ingest.errors import BadInput
 from ingest.settings import PROJECT_ROOT
-from levain.dev.draft import Draft
+from levain.dev.draft import Draft, from_contract
 from levain.warehouse.generate import render
 
 FRAMEWORK = (
@@ -82,13 +83,13 @@ def classify(path: str) -> str | None:
     return "framework" if any(fnmatchcase(path, pattern) for pattern in FRAMEWORK) else None
 
 
-def new(folder: Path, draft: Draft, sample: Path | None = None, name: str = "") -> list[str]:
+def new(folder: Path, draft: Draft, sample: str | None = None, name: str = "") -> list[str]:
     """Write a project.
 
     Args:
         folder: of the project; is made, or is empty but for `.git`.
         draft: its contract, and the query that replays the sample, if there is one.
-        sample: what the contract was drafted from; named, not copied.
+        sample: name of the file that the contract was drafted from.
         name: of the project, in what it says of itself; empty: that of its folder.
 
     Returns:
@@ -129,6 +130,30 @@ def check_folder(folder: Path) -> None:
         raise BadInput(f"{folder} has something in it.", "Name a folder that is not there yet, or is empty.")
 
 
+def read_again(folder: Path) -> tuple[Draft, str | None, str]:
+    """What a project was written from: draft, name of the sample, name of the project. Its files are removed.
+
+    Raises:
+        BadInput: the folder is none that `new` wrote, with one topic, or has changes that git does not know.
+    """
+    contracts = sorted((folder / "ingest" / "contracts").glob("*.odcs.yaml"))
+    git = ("git", "-C", str(folder))
+    status = subprocess.run([*git, "status", "--porcelain", "."], capture_output=True, text=True)
+    if len(contracts) != 1 or not (folder / ".git").exists() or status.returncode or status.stdout:
+        raise BadInput(
+            f"{folder} is not the work tree of a branch that has only what `levain new` wrote, all of it committed.",
+            "Check it out with `git worktree add ../upgrade levain`; the project's README has all steps.",
+        )
+    topic = load_contract(contracts[0]).topic
+    replay = folder / "replay" / f"{topic}.sql"
+    query = replay.read_text(encoding="utf-8") if replay.exists() else ""
+    sample = re.match(r"-- The rows of (.*) as events of ", query)
+    draft = from_contract(contracts[0], query)
+    name = (folder / "README.md").read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+    subprocess.run([*git, "rm", "-rq", "."], check=True)
+    return draft, sample[1] if sample else None, name
+
+
 def framework() -> list[str]:
     """The files of the framework, relative to this repository."""
     return [path for path in _files() if classify(path) == "framework"]
@@ -144,7 +169,7 @@ def _texts(files: Mapping[str, bytes]) -> Iterator[str]:
     return (content.decode() for name, content in files.items() if name.startswith(("models/", "seeds/")))
 
 
-def _own(name: str, contract: Contract, draft: Draft, sample: Path | None) -> dict[str, str]:
+def _own(name: str, contract: Contract, draft: Draft, sample: str | None) -> dict[str, str]:
     """The project's own of the files in `OWN`, its tests, and the query that replays its sample."""
     table, topic, group = contract.table, contract.topic, _group(contract)
     keys = ["event_date", *([group.column] if group else [])]
@@ -164,9 +189,8 @@ def _own(name: str, contract: Contract, draft: Draft, sample: Path | None) -> di
         ),
         "also": f", {group.column}" if group else "",
         "grain": f"day and {group.column}" if group else "day",
-        "again": f" --name {name}",
         "replayed": f"| `{replay_file}` | the sample's rows as events |\n" if draft.query else "",
-        "replay": f"\nThe rows of `{sample.name}`, between `make start` and `make batch-etl`, from its folder:\n\n"
+        "replay": f"\nThe rows of `{sample}`, between `make start` and `make batch-etl`, from its folder:\n\n"
         f"```sh\n/path/to/{name}/.venv/bin/levain replay --topic {topic} --sql "
         f"/path/to/{name}/{replay_file}\n```\n"
         if draft.query and sample
