@@ -284,3 +284,57 @@ def in_project(project: Path, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
+
+
+def git(folder: Path, *arguments: str) -> None:
+    who = ("-c", "user.name=me", "-c", "user.email=me@example.org")
+    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_a_newer_framework_is_merged(project: Path, tmp_path: Path) -> None:
+    """As the project's README has it: what was changed here stays, what changed in the framework comes."""
+    mine, upgrade = tmp_path / "mine", tmp_path / "upgrade"
+    shutil.copytree(project, mine)
+    stale = mine / "macros" / "portable" / "rows.sql"  # as it was in an older version
+    newer = stale.read_text(encoding="utf-8")
+    stale.write_text("older", encoding="utf-8")
+    (mine / "macros" / "gone.sql").write_text("not in this version", encoding="utf-8")
+    git(mine, "init", "-q", "-b", "main")
+    git(mine, "add", "-A")
+    git(mine, "commit", "-q", "-m", "Levain")
+    git(mine, "branch", "levain")
+    readme = mine / "README.md"
+    readme.write_text(readme.read_text(encoding="utf-8") + "Ours.", encoding="utf-8")
+    git(mine, "commit", "-qam", "Ours")
+    git(mine, "worktree", "add", "-q", str(upgrade), "levain")
+    assert CliRunner().invoke(app, ["new", str(upgrade), "--again"]).exit_code == 0
+    git(upgrade, "add", "-A")
+    git(upgrade, "commit", "-q", "-m", "A newer Levain")
+    git(mine, "merge", "-q", "levain")
+    assert stale.read_text(encoding="utf-8") == newer
+    assert not (mine / "macros" / "gone.sql").exists()
+    assert readme.read_text(encoding="utf-8").endswith("Ours.")
+    assert (mine / "replay" / "orders.sql").exists()
+    (mine / "README.md").write_text("not committed", encoding="utf-8")
+    outcome = CliRunner().invoke(app, ["new", str(mine), "--again"])
+    assert isinstance(outcome.exception, BadInput) and readme.exists()
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3000)
+def test_the_page_from_a_csv_file_to_a_mart(tmp_path: Path) -> None:
+    """Each command of docs/your-own-project.md, in an environment of its own, then the project's own tests."""
+    page = (PROJECT_ROOT / "docs" / "your-own-project.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"```csv\n(.*?)```", page, re.DOTALL)
+    sample(tmp_path, table, "rentals.csv")
+    (tmp_path / "levain").symlink_to(PROJECT_ROOT)
+    script = "set -e\n" + "".join(re.findall(r"```sh\n(.*?)```", page, re.DOTALL)) + "make test\n"
+    who = {f"GIT_{role}_{what}": "me" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env={**os.environ, **who}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    shown = [line.rstrip() for line in done.stdout.splitlines()]
+    for said in re.findall(r"```text\n(.*?)```", page, re.DOTALL):
+        for line in said.splitlines():
+            assert any(each.startswith(line.rstrip()) for each in shown), line
