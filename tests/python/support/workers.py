@@ -40,12 +40,12 @@ class Worker:
         command = ["faust", "-A", module, "worker", "-l", "info"]
         variables = {"PATH": os.environ["PATH"], "HOME": str(home), "LEVAIN_HOME": str(home), **environment}
         log.touch()
-        if project == ROOT:
+        if (project, module) == (ROOT, "ingest.app"):
             self.process: Forked | subprocess.Popen[bytes] = Forked(
                 command, env=variables, cwd=ROOT, outputs=[log, log]
             )
             return
-        program = [sys.executable, "-m", *command]  # a copy of the project, whose own modules are imported
+        program = [sys.executable, "-m", *command]  # imports modules of its own
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 program, cwd=project, env=variables, stdout=output, stderr=subprocess.STDOUT
