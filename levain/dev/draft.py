@@ -448,8 +448,8 @@ class _Drafting:
         if name is None:
             others = f"{', '.join(able)} may be one by chance: name it. " if able else ""
             raise BadInput(
-                f"No column of {self.sample} is an id: one that is different in every row, by which a copy of an event "
-                "is told from another event.",
+                f"No column of {self.sample} is an id: one that is different in every row, by which a copy "
+                "of an event is recognised.",
                 f"{others}Add a column with an id, or say `--identity {MADE_UP}`: the field is then in the contract, "
                 "your producers send a UUID in it, and a replay makes it up from each row's number and content.",
             )

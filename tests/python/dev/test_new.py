@@ -36,7 +36,7 @@ WORDS = re.compile(
     r"ventes|produit|marketplace|sales-events|sales_events|fct_sales|mart_top|product_id|loyalty|public_holidays",
     re.IGNORECASE,
 )
-BREAD_BASKET = Path("/work/shared/data/bread_basket.csv")
+BREAD_BASKET = PROJECT_ROOT.parent / "shared" / "data" / "bread_basket.csv"
 
 
 def sample(folder: Path, text: str, name: str = "orders.csv") -> Path:
@@ -225,7 +225,7 @@ def random_tables(folder: Path, count: int) -> dict[str, tuple[Path, Choices]]:
                 writer.writeheader()
                 writer.writerows(rows)
         tables[f"table-{number}"] = path, Choices()
-    if BREAD_BASKET.exists():  # its lines have no id, and repeat
+    if BREAD_BASKET.exists():  # real sales beside the project, as in test_end_to_end; they have no id, and repeat
         tables["basket"] = BREAD_BASKET, Choices(identity=MADE_UP)
     return tables
 
