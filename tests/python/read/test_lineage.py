@@ -168,7 +168,7 @@ TABLES = [
     if path.stem not in ("quality_rejects", "dim_calendar", "dim_marketplace_client", "dim_marketplace_product")
     and path.stem != "quality_anomalies"
 ]
-"""All but what has no messages behind it, or their coordinates in its rows; and anomalies, of which the sample has none."""
+"""All but what has no messages behind it, or their coordinates in its rows; and anomalies: the sample has none."""
 KEYS = {name: OTHER_KEYS.get(name) or keys_of(name) for name in TABLES}
 ENDS = [name for name in TABLES if not name.startswith(("int_", "fct_", "dim_"))]
 
