@@ -31,6 +31,15 @@
     {% if relation is not none and not relation.is_table %}{% do adapter.drop_relation(relation) %}{% endif %}
 {% endmacro %}
 
+{% macro finish_table(target_relation) %}
+    {#- The end of a materialization as a table: what it returns to dbt. -#}
+    {% do persist_docs(target_relation, model) %}
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {% do adapter.commit() %}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+    {{ return({'relations': [target_relation]}) }}
+{% endmacro %}
+
 {% materialization view, adapter='duckdb' %}
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {% set outcome = create_or_replace_view() %}
@@ -46,11 +55,7 @@
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
     {% do drop_if_no_table(load_cached_relation(this)) %}
     {% call statement('main') %}{{ replace_table_as(target_relation, compiled_code) }}{% endcall %}
-    {% do persist_docs(target_relation, model) %}
-    {{ run_hooks(post_hooks, inside_transaction=True) }}
-    {% do adapter.commit() %}
-    {{ run_hooks(post_hooks, inside_transaction=False) }}
-    {{ return({'relations': [target_relation]}) }}
+    {{ return(finish_table(target_relation)) }}
 {% endmaterialization %}
 
 {% materialization incremental, adapter='duckdb' %}
@@ -85,11 +90,7 @@
         {% endcall %}
         {% call statement('drop_new_rows') %}drop table {{ new_rows }}{% endcall %}
     {% endif %}
-    {% do persist_docs(target_relation, model) %}
-    {{ run_hooks(post_hooks, inside_transaction=True) }}
-    {% do adapter.commit() %}
-    {{ run_hooks(post_hooks, inside_transaction=False) }}
-    {{ return({'relations': [target_relation]}) }}
+    {{ return(finish_table(target_relation)) }}
 {% endmaterialization %}
 
 {% macro columns_that_match(new_rows, target_relation) %}

@@ -26,8 +26,9 @@
 ) -}}
 {%- set since = last_build() -%}
 {%- set measures = [] -%}
-{%- for verdicts, contract in topics if metrics_of(contract) -%}
-    {%- do measures.append((verdicts, contract.topic, metrics_of(contract))) -%}
+{%- for verdicts, contract in topics -%}
+    {%- set metrics = metrics_of(contract) -%}
+    {%- if metrics -%}{%- do measures.append((verdicts, contract.topic, metrics)) -%}{%- endif -%}
 {%- endfor -%}
 {%- if is_incremental() -%}{%- set measures = changed_since(since, measures) -%}{%- endif -%}
 with
