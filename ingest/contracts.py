@@ -335,7 +335,8 @@ def load_contract(path: Path) -> Contract:
 
 def _mapping(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # libyaml is ten times as fast, and each command reads every contract.
+        content = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"The contract {path} cannot be read: {error}.", "Check the file.") from error
     except yaml.YAMLError as error:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, localcontext
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -87,16 +88,28 @@ def check_rule(expression: str, columns: Mapping[str, Kind]) -> None:
             raise RuleError(
                 f"has {sign}, which is no SQL or not the same on both engines; texts stand in single quotes"
             )
+    tree = _parsed(expression)
+    with localcontext(prec=400):
+        if _kind(tree, columns) != BOOLEAN:
+            raise RuleError("must be a condition, true or false")
+
+
+@cache
+def _parsed(expression: str) -> dict[str, Any]:
+    """The tree of an expression."""
     # Alone it must be SQL, and in parentheses, where a comment or a parenthesis too many would show.
     for query in (f"select {expression}", f"select ({expression})"):
-        with duckdb.connect() as connection:
-            found = connection.execute("select json_serialize_sql(?)", [query]).fetchone()
+        found = _parser().execute("select json_serialize_sql(?)", [query]).fetchone()
         parsed = json.loads(found[0]) if found else {}
         if parsed.get("error"):
             raise RuleError(f"is not a SQL condition: {parsed.get('error_message')}")
-    with localcontext(prec=400):
-        if _kind(parsed["statements"][0]["node"]["select_list"][0], columns) != BOOLEAN:
-            raise RuleError("must be a condition, true or false")
+    tree: dict[str, Any] = parsed["statements"][0]["node"]["select_list"][0]
+    return tree
+
+
+@cache
+def _parser() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(config={"threads": 1})
 
 
 def _kind(node: dict[str, Any], columns: Mapping[str, Kind]) -> Kind:

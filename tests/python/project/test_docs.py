@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 import typer
-import yaml
+from descriptions import descriptions, document
 
 from ingest.settings import PROJECT_ROOT, Settings
 from levain.cli import app
@@ -60,12 +60,11 @@ def test_the_data_model_says_which_fact_has_which_dimension() -> None:
         (fact, dimension) for fact, *cells in lines for dimension, cell in zip(head, cells, strict=False) if cell == "x"
     }
     found = set()
-    for path in PROJECT_ROOT.glob("models/gold/**/*.yml"):
-        for model in yaml.safe_load(path.read_text(encoding="utf-8")).get("models", []):
-            for column in model["columns"] if model["name"].startswith("fct_") else ():
-                kind, _, ending = column["name"].rpartition("_")
-                if ending in ("key", "date"):
-                    found.add((model["name"], f"dim_{kind}" if ending == "key" else "dim_calendar"))
+    for name, model in descriptions().items():
+        for column in model["columns"] if name.startswith("fct_") else ():
+            kind, _, ending = column["name"].rpartition("_")
+            if ending in ("key", "date"):
+                found.add((name, f"dim_{kind}" if ending == "key" else "dim_calendar"))
     assert said == found
 
 
@@ -78,7 +77,7 @@ def test_the_first_page_of_the_dbt_docs_names_models_that_exist() -> None:
 
 
 def test_exposures_are_what_the_commands_read() -> None:
-    exposures = yaml.safe_load((PROJECT_ROOT / "models" / "_exposures.yml").read_text(encoding="utf-8"))["exposures"]
+    exposures = document(PROJECT_ROOT / "models" / "_exposures.yml")["exposures"]
     said = {(each["label"], ref[5:-2]) for each in exposures for ref in each["depends_on"]}
     read = re.compile(
         r'rows_of\(\s*\w+,\s*"(?:gold|quality)",\s*"(\w+)"|_rows\(\s*connection,\s*"(\w+)"|verdict_(counts)\(connection'

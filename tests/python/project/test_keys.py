@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+from descriptions import descriptions
 
 from ingest.contracts import load_contracts
 from ingest.settings import PROJECT_ROOT
@@ -28,16 +26,7 @@ KEYS_OF_ANOTHER = {
 }
 
 
-def described() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and description of every model, seed and snapshot."""
-    for folder in ("models", "seeds", "snapshots"):
-        for path in sorted((PROJECT_ROOT / folder).rglob("*.yml")):
-            document = yaml.safe_load(path.read_text(encoding="utf-8"))
-            for kind in ("models", "seeds", "snapshots"):
-                yield from ((each["name"], each) for each in document.get(kind) or [])
-
-
-RELATIONS = dict(described())
+RELATIONS = descriptions()
 
 
 @pytest.mark.parametrize("name", RELATIONS)

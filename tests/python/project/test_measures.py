@@ -11,8 +11,8 @@ from typing import Any
 
 import duckdb
 import pytest
-import yaml
 from dbt.contracts.graph.semantic_manifest import SemanticManifest
+from descriptions import document
 from edge_messages import NOW, sale
 from lake import Lake, Record, connect, own_environment
 from metricflow.engine.metricflow_engine import MetricFlowEngine, MetricFlowQueryRequest
@@ -26,7 +26,7 @@ from levain.samples import generate
 
 EVENTS = 1500
 FILES = sorted(PROJECT_ROOT.glob("models/**/*__semantics.yml"))
-DOCUMENTS: list[dict[str, list[dict[str, Any]]]] = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in FILES]
+DOCUMENTS: list[dict[str, list[dict[str, Any]]]] = [document(path) for path in FILES]
 MODELS = {model["name"]: model for document in DOCUMENTS for model in document["semantic_models"]}
 MEASURES = {measure["name"]: measure for model in MODELS.values() for measure in model.get("measures", [])}
 METRICS = {metric["name"]: metric for document in DOCUMENTS for metric in document.get("metrics", [])}
@@ -188,8 +188,8 @@ def test_groups_add_up_to_the_total(metric: str, engine: MetricFlowEngine, query
 
 def test_files_of_measures_hold_nothing_that_is_built() -> None:
     """A build does not look at them: levain/warehouse/changes.py."""
-    for path, document in zip(FILES, DOCUMENTS, strict=True):
-        assert document.keys() <= {"semantic_models", "metrics"}, path
+    for path, content in zip(FILES, DOCUMENTS, strict=True):
+        assert content.keys() <= {"semantic_models", "metrics"}, path
 
 
 def sql_of(metric: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-import yaml
+from descriptions import descriptions
 from lake import Lake, Record
 from openlineage.client import event_v2
 from openlineage.client.generated import (
@@ -118,13 +118,9 @@ def rebuilt(
 
 def keys_of(table: str) -> list[str]:
     """The columns that a table's own test says are its key."""
-    for path in PROJECT_ROOT.glob("models/**/*.yml"):
-        for model in yaml.safe_load(path.read_text(encoding="utf-8")).get("models", []):
-            if model["name"] == table:
-                rules = [test["row_rules"]["arguments"] for test in model["data_tests"] if "row_rules" in test]
-                keys: list[list[str]] = [key for each in rules for key in each.get("keys", [])]
-                return keys[0]
-    raise LookupError(table)
+    rules = [test["row_rules"]["arguments"] for test in descriptions()[table]["data_tests"] if "row_rules" in test]
+    keys: list[list[str]] = [key for each in rules for key in each.get("keys", [])]
+    return keys[0]
 
 
 OTHER_KEYS = {
