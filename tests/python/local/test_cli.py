@@ -416,7 +416,7 @@ def test_readers_and_writers_of_a_locked_file_say_who_has_it(home: Path) -> None
 
 def test_a_failing_test_fails_the_build_with_its_name(home: Path, keep: Callable[[str], None]) -> None:
     keep("update silver.int_sales_events__verdicts set event_time = null where verdict = 'accepted'")
-    ran = levain(home, "build", "--audit")
+    ran = levain(home, "build", "--audit", "--select", "sales_events")
     assert ran.returncode == 1
     assert "of the build's nodes failed" in ran.stderr
     assert re.search(r"sales_events breaks a rule \(failures: [1-9]\d*\): event_time is not null", ran.stderr)
@@ -470,8 +470,11 @@ def test_a_part_that_is_damaged_or_missing_is_said_in_two_lines(home: Path) -> N
         assert "int_sales_events__verdicts" in said(*arguments), arguments
 
 
-def test_a_full_refresh_repairs_the_tables(home: Path) -> None:
-    ran = levain(home, "build", "--full-refresh", "--audit")
+@pytest.mark.parametrize(
+    "part", [pytest.param((), id="", marks=pytest.mark.full), pytest.param(("--select", "+sales_events"), id="a part")]
+)
+def test_a_full_refresh_repairs_the_tables(home: Path, part: tuple[str, ...]) -> None:
+    ran = levain(home, "build", "--full-refresh", "--audit", *part)
     assert ran.returncode == 0, ran.stderr
     assert "tests in" in ran.stdout
     assert levain(home, "ledger").returncode == 0

@@ -9,7 +9,6 @@ import re
 import resource
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime
@@ -19,7 +18,7 @@ from typing import Any, cast
 
 import pytest
 import yaml
-from commands import PROGRAM
+from commands import Forked
 from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
 from dbt_common.events.base_types import EventMsg
@@ -37,6 +36,7 @@ RECEIVED = "2026-11-20T10:00:00Z"
 SALES = ("--select", "+extra_sales")
 NEW_SALES = ("--select", "source:bronze.sales_events+,+extra_sales")
 """Of these what new sales can change."""
+VERDICTS = "+int_sales_events__verdicts"
 AT_LEAST = "assert_a_least_quantity"
 """The singular test that `Project` adds; how many are the least is said in a macro."""
 
@@ -105,7 +105,7 @@ class Project:
         """Run dbt as its users do; node name -> status and compiled SQL. An error of dbt itself: `""` -> it."""
         home = self.lake.settings.root
         os.environ |= {"LEVAIN_HOME": str(home), "DBT_PROFILES_DIR": str(PROJECT_ROOT / "profiles")}
-        places = ["--project-dir", str(self.folder), "--target-path", str(home / "target"), "--quiet"]
+        places = ["--project-dir", str(self.folder), "--target-path", str(self.folder / "target"), "--quiet"]
         places += ["--log-path", str(home / "logs"), "--log-level-file", "none", "--log-level", "none"]
         places += ["--threads", "1"]
         if self.manifest is None and command != "parse":
@@ -287,7 +287,7 @@ def test_the_freshness_of_a_source_is_that_of_bronze_now(project: Project) -> No
     project.lake.send("sales-events", [sale(99)], received_at=RECEIVED)
     found = {name: status for name, (status, _) in project.dbt("source", "freshness").items()}
     assert (found["sales_events"], found["equipment_extracts"]) == ("pass", "warn")
-    written = json.loads((project.lake.settings.root / "target" / "sources.json").read_text())["results"]
+    written = json.loads((project.folder / "target" / "sources.json").read_text())["results"]
     (sales,) = (each for each in written if each["unique_id"].endswith(".sales_events"))
     newest = max(row["ingested_at"] for row in project.lake.tables["sales-events"].scan().to_arrow().to_pylist())
     assert datetime.fromisoformat(sales["max_loaded_at"]) == newest
@@ -302,15 +302,13 @@ def test_rules_that_are_no_lists_are_refused(project: Project, rules: str) -> No
     assert "row_rules has no rule, or a text where a list belongs" in refused[""][0]
 
 
-def test_a_seed_is_loaded_by_its_columns_names_and_guesses_no_format(tmp_path: Path) -> None:
-    project = Project(tmp_path)
+def test_a_seed_is_loaded_by_its_columns_names_and_guesses_no_format(project: Project) -> None:
     (project.folder / "seeds").unlink()
     shutil.copytree(PROJECT_ROOT / "seeds", project.folder / "seeds")
     seed = project.folder / "seeds" / "marketplace_clients.csv"
 
     def load(text: str) -> tuple[str, str]:
         seed.write_text(text)
-        project.manifest = None
         outcome = dict(project.dbt("seed", "--select", "marketplace_clients"))
         return outcome["marketplace_clients"][0], project.messages["marketplace_clients"]
 
@@ -356,24 +354,19 @@ def test_a_disk_that_is_full_is_an_error_and_the_file_stays_whole(tmp_path: Path
     room = file.stat().st_size + 100_000
     many = [sale(number, 2) for number in range(1000, 6000)]
     lake.send("sales-events", many, received_at=RECEIVED)
-    command = [PROGRAM, "build", "--full-refresh", "--select", "+sales_events"]
-    variables = {**os.environ, "LEVAIN_HOME": str(home)}
+    arguments = ["levain", "build", "--full-refresh", "--select", "+sales_events"]
+    said = tmp_path / "said"
 
-    def run(room: int) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
-            env=variables,
-            capture_output=True,
-            text=True,
-            check=False,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY)),
-        )
+    def run(room: int) -> int:
+        """Its exit code; the limit is there long before it has read the project."""
+        said.write_text("")
+        process = Forked(arguments, env={**os.environ, "LEVAIN_HOME": str(home)}, outputs=[said, said])
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+        return process.wait(240)
 
-    ran = run(room)
-    assert ran.returncode == 1 and "nothing more can be written below" in ran.stderr, ran.stderr
+    assert run(room) == 1 and "nothing more can be written below" in said.read_text(), said.read_text()
     assert set(before) <= set(lake.read(sales))
-    again = run(resource.RLIM_INFINITY)
-    assert again.returncode == 0, again.stderr
+    assert run(resource.RLIM_INFINITY) == 0, said.read_text()
     assert lake.read("select count(*) from silver.sales_events") == [(len(before) + len(many),)]
     assert not file.with_name(f"{file.name}.wal").exists()
 
@@ -396,27 +389,27 @@ def test_files_whose_messages_were_all_judged_are_not_read(tmp_path: Path) -> No
     for file in files:
         file.write_bytes(b"not a Parquet file" * 100)
 
-    lake.build()
+    lake.build("--select", VERDICTS)
     lake.send("sales-events", [sale(101), sale(5, 9), b"{}"], partition=1, timestamp=9, received_at=RECEIVED)
     lake.build()
-    lake.build()
+    lake.build("--select", VERDICTS)
     verdicts = dict(lake.read("select verdict, count(*) from silver.int_sales_events__verdicts group by all"))
     assert verdicts == {"accepted": 42, "conflict": 1, "rejected": 1}
 
     with pytest.raises(AssertionError, match="No magic bytes"):
-        lake.build("--full-refresh")
+        lake.build("--full-refresh", "--select", VERDICTS)
 
 
 def test_messages_are_read_until_they_are_judged(tmp_path: Path) -> None:
     """Whatever a run of a part leaves out, or leaves behind when its verdicts fail, a later one reads."""
     lake = Lake(tmp_path)
     lake.send("sales-events", [sale(1)], received_at=RECEIVED)
-    lake.build()
+    lake.build("--select", "+fct_sales")
     lake.send("sales-events", [sale(2)], received_at=RECEIVED)
     lake.build("--select", "int_sales_events__arrived")
     lake.send("sales-events", [sale(3)], received_at=RECEIVED)
     lake.build("--select", "int_sales_events__verdicts")
-    lake.build()
+    lake.build("--select", "+fct_sales")
     assert lake.read("select count(*) from gold.fct_sales") == [(3,)]
 
 
