@@ -327,12 +327,13 @@ def test_a_lost_catalog_is_noticed_and_recovered_from_the_lake(home: Path, built
     assert_adds_up(home)
     again.build_what_is_new()
     assert again.contents() == before
-    again.build("--full-refresh", "--select", "+fct_sales")
-    assert again.contents() == before
     send(again, range(9, 11))
     again.build_what_is_new()
     assert again.read("select count(*) from gold.fct_sales") == [(11,)]
     assert_adds_up(home)
+    before = again.contents()
+    again.build("--full-refresh", "--select", "+fct_sales")
+    assert again.contents() == before
 
 
 def test_a_damaged_catalog_is_recovered_the_same_way(home: Path, built: Lake) -> None:
@@ -365,7 +366,7 @@ def test_a_catalog_that_is_older_than_the_lake(home: Path, built: Lake) -> None:
     ledger = run(home, "ledger")
     assert ledger.exit_code == 1 and "offsets 6 to 8 were built and are not in Bronze" in ledger.output
     assert "pointed to, instead of version 9" in run(home, "recover").output
-    for command in (["build", "--select", "+fct_sales"], ["ledger"]):
+    for command in (["build", "--select", "sales_events"], ["ledger"]):
         assert run(home, *command).exit_code == 0, command
     assert Lake(home).contents() == before
 
