@@ -27,7 +27,6 @@ from pyiceberg.catalog import Catalog
 from ingest.catalog import Partition
 from ingest.errors import ConfigurationError
 from ingest.metrics import Reading
-from ingest.settings import Settings
 
 #: The port, unless `LEVAIN_METRICS_PORT` names one; if it is taken, as by another worker, any free one.
 DEFAULT_PORT = 19100
@@ -68,6 +67,8 @@ class Health:
     loop: asyncio.AbstractEventLoop
     reader: Reader | None = None
     catalog: Catalog | None = None
+    needs_catalog = True
+    """False: a worker that lands nothing."""
     stopping = False
 
     def __init__(self, patience_seconds: float) -> None:
@@ -113,7 +114,7 @@ class Health:
             return stuck
         for topic, failure in self.failing.copy().items():
             return f"{topic} does not land, and is tried again: {failure}"
-        if self.reader is None or self.catalog is None:
+        if self.reader is None or (self.needs_catalog and self.catalog is None):
             return "The worker is starting: it has not reached Kafka and the catalog yet."
         try:
             readings = _ask(self.reader.thread_loop, self.reader.readings())
@@ -125,6 +126,8 @@ class Health:
             return f"{unpositioned} of {len(readings)} assigned partitions are not positioned at their watermarks yet."
         if silent := sum(bool(r and r.observed_at < time.time() - SILENT_SECONDS) for r in readings.values()):
             return f"Kafka has said nothing of {silent} partitions for more than {SILENT_SECONDS:.0f} s."
+        if self.catalog is None:
+            return None
         try:
             self._pool.submit(self.catalog.list_namespaces).result(ANSWER_SECONDS)
         except TimeoutError:
@@ -134,8 +137,14 @@ class Health:
         return None
 
 
-def serve(health: Health, registry: CollectorRegistry, settings: Settings) -> str:
+def serve(health: Health, registry: CollectorRegistry, host: str, port: int | None) -> str:
     """Serve the endpoints until the process ends, from a thread of its own.
+
+    Args:
+        health: what is asked.
+        registry: of the metrics.
+        host: address to listen on.
+        port: 0: any free one; None: `DEFAULT_PORT`, or any free one if that is taken.
 
     Returns:
         The URL, `http://host:port`.
@@ -143,7 +152,6 @@ def serve(health: Health, registry: CollectorRegistry, settings: Settings) -> st
     Raises:
         ConfigurationError: the address cannot be listened on.
     """
-    host, port = settings.metrics_host, settings.metrics_port
     try:
         try:
             server = _Server(host, DEFAULT_PORT if port is None else port, health, registry)

@@ -1,13 +1,15 @@
-"""A Faust transport that hands agents whole fetches, read from where Bronze ends.
+"""A Faust transport that hands agents whole fetches, read from where the app says: a worker's from where Bronze ends.
 
 Faust's own Kafka transport hands over one event at a time, starts where the consumer group's offsets say, and reads
 aborted messages. This one is the same but for three things:
 
 - an agent gets one message per partition fetch, its value a `Fetch`: all records Kafka had ready, as columns;
-- on every assignment each partition is positioned at the table's watermark, or at its beginning if nothing has landed;
+- on every assignment each partition is positioned at the app's watermark, a worker's that of the table, or at its
+  beginning if there is none;
 - only committed messages are read.
 
-Group offsets are still committed, after the table, for the tools that show a consumer's lag. Nothing reads them here.
+Group offsets are committed for what has been acknowledged. Where a table has the watermarks, they are only for the
+tools that show a consumer's lag.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping
-from typing import Any, NoReturn, cast
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn, Protocol, cast
 
 import aiokafka
 from aiokafka import TopicPartition
@@ -28,11 +30,11 @@ from faust.types import TP, AppT, ConsumerMessage
 from mode import Service
 
 from ingest.catalog import Partition
-from ingest.errors import ConfigurationError, StateError
+from ingest.errors import ConfigurationError
 from ingest.health import Health
 from ingest.kafka import Cluster
-from ingest.lander import Fetch, Record, missing
-from ingest.metrics import Metrics, Reading
+from ingest.lander import Fetch, Record
+from ingest.metrics import Reading
 from ingest.patches import aiokafka_records
 from ingest.patches.faust_offsets import GapTolerantConsumer
 from ingest.patches.faust_thread import OpenConsumerThread
@@ -60,20 +62,41 @@ _TIMES = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 2_000, "rebalanc
 _TIMES_EMBEDDED = {"session_timeout_ms": 2_000, "heartbeat_interval_ms": 400, "rebalance_timeout_ms": 10_000}
 
 
-class LandingApp(AppT):
-    """What the transport asks of the app it serves."""
+class ReadingMetrics(Protocol):
+    """What the transport tells of its reading."""
+
+    def positioned(self, partition: Partition, offset: int) -> None:
+        """A partition is read from this offset on; all below is done."""
+
+    def revoked(self) -> None:
+        """No partition is ours any more."""
+
+    def fetched(self, fetch: Fetch) -> None:
+        """This was read, and waits for the app."""
+
+
+class TransportApp(AppT):
+    """What the transport asks of the app it serves.
+
+    Attributes:
+        fetch_min_bytes: the broker answers a fetch once it has so many, or after `FETCH_WAIT_MS`.
+    """
 
     cluster: Cluster
-    accept_missing: bool
     health: Health
-    metrics: Metrics
+    metrics: ReadingMetrics
+    fetch_min_bytes: int
 
     async def watermarks(self) -> dict[Partition, int]:
-        """Where each table ends, once all that is buffered has landed."""
+        """Where partitions are to be read from, once all that was read is done."""
         raise NotImplementedError
 
     def begins(self, beginnings: Mapping[Partition, int]) -> None:
-        """Where partitions that have landed nothing are read from."""
+        """Partitions without a watermark are read from here."""
+        raise NotImplementedError
+
+    def lost(self, partition: Partition, offset: int, beginning: int) -> None:
+        """Kafka does not have the offset where reading was to go on: it goes on at the beginning of what Kafka has."""
         raise NotImplementedError
 
     def end(self, reason: Exception) -> NoReturn:
@@ -84,7 +107,7 @@ class LandingApp(AppT):
 class ConsumerThread(OpenConsumerThread):
     """Owns the aiokafka consumer, in a thread of its own, so that heartbeats go on while the agents work."""
 
-    app: LandingApp
+    app: TransportApp
     _next: dict[TP, int]
     """Where the next fetch of each partition starts. A new dict with each assignment, empty, and with each seek."""
     _positioned_at: float
@@ -115,7 +138,7 @@ class ConsumerThread(OpenConsumerThread):
             fetch_max_bytes=FETCH_BYTES,
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
             # A fetch of few messages costs as much as one of thousands: let the broker collect some first.
-            fetch_min_bytes=FETCH_MIN_BYTES,
+            fetch_min_bytes=self.app.fetch_min_bytes,
             fetch_max_wait_ms=FETCH_WAIT_MS,
             **driver.credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
         )
@@ -216,26 +239,23 @@ class ConsumerThread(OpenConsumerThread):
     def partition(self, tp: TP) -> Partition:
         return self.app.cluster.alias, tp.topic, tp.partition
 
+    async def committed(self, partitions: Iterable[TP]) -> dict[TP, int]:
+        """The group's offsets, of partitions that have one."""
+        consumer = self._ensure_consumer()
+        offsets = {tp: await consumer.committed(tp) for tp in partitions}
+        return {tp: offset for tp, offset in offsets.items() if offset is not None}
+
     async def _skip_missing(self, consumer: aiokafka.AIOKafkaConsumer, lost: Mapping[TopicPartition, int]) -> None:
         beginnings = await consumer.beginning_offsets(list(lost))
         for tp, offset in lost.items():
-            if offset > beginnings[tp]:
-                self.app.end(
-                    StateError(
-                        f"Topic {tp.topic}, partition {tp.partition}, has landed up to offset {offset}, where Kafka "
-                        "has not come yet: the topic was deleted and recreated, or its log was cut.",
-                        "To land what it holds now, give the cluster another alias in LEVAIN_KAFKA_CLUSTER.",
-                    )
-                )
-            if not self.app.accept_missing:
-                self.app.end(missing(self.partition(tp), offset, beginnings[tp]))
+            self.app.lost(self.partition(tp), offset, beginnings[tp])
         await self.seek_to(beginnings)
 
 
 class Consumer(GapTolerantConsumer):
     """Faust's consumer, in the main thread: passes fetches on, decides where reading starts."""
 
-    app: LandingApp
+    app: TransportApp
     _thread: ConsumerThread
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -258,8 +278,13 @@ class Consumer(GapTolerantConsumer):
             generation_id=self.app.consumer_generation_id,
         )
 
+    async def committed(self) -> dict[Partition, int]:
+        """The group's offsets of the assigned partitions that have one."""
+        offsets = await self._thread.call_thread(self._thread.committed, self.assignment())
+        return {self._thread.partition(tp): offset for tp, offset in offsets.items()}
+
     async def perform_seek(self) -> None:
-        """Called by Faust after every rebalance, before anything is read: start where each table ends."""
+        """Called by Faust after every rebalance, before anything is read: start where the app says."""
         try:
             watermarks = await self.app.watermarks()
             places = {tp: self._thread.partition(tp) for tp in self.assignment()}

@@ -24,6 +24,7 @@ from typing import Any, NoReturn, TypeVar, cast
 import faust
 from faust.app import base as faust_app
 from faust.types import EventT
+from prometheus_client import CollectorRegistry
 from pyiceberg.table import Table
 
 from ingest import kafka, lake, lander, logs, maintenance
@@ -35,7 +36,7 @@ from ingest.lander import Fetch
 from ingest.metrics import Metrics
 from ingest.registry import Registry, json_texts
 from ingest.settings import Settings
-from ingest.transport import LandingApp
+from ingest.transport import FETCH_MIN_BYTES, ReadingMetrics, TransportApp
 
 #: Of mallopt(3): how many arenas the allocator may have. By itself it gives one to nearly every thread, and what a
 #: compaction has freed in all of them stays there, in pieces (docs/decisions/0002-memory-of-the-worker.md).
@@ -217,10 +218,10 @@ class TopicBuffer:
             self.table.refresh()  # or the next batch would be built on what is not current any more
 
 
-class App(faust.App, LandingApp):
-    """A Faust app that only consumes, and ends at a failure that a retry cannot fix.
+class ReadingApp(faust.App, TransportApp):
+    """A Faust app that reads by our transport, and ends at a failure that a retry cannot fix.
 
-    To make one opens nothing: `prepare` gives it its settings, and `on_first_start` opens what it needs.
+    To make one opens nothing: `configure` gives it its settings, and `on_first_start` opens what it needs.
     """
 
     class BootStrategy(faust_app.BootStrategy):
@@ -231,20 +232,19 @@ class App(faust.App, LandingApp):
 
     settings: Settings
     health: Health
-    metrics: Metrics
-    buffers: dict[str, TopicBuffer]
-    """By topic."""
+    metrics: ReadingMetrics
+    registry: CollectorRegistry
+    """Of the metrics."""
+    metrics_port: int | None
+    """Where they are served, as the setting `metrics_port` has it."""
+    fetch_min_bytes = FETCH_MIN_BYTES
 
     def __init__(self, id: str, **options: Any) -> None:
         self._from_settings: dict[str, Any] = {}
         super().__init__(id, config_source=self._from_settings, **options)
-        self.last_try = math.inf
-        """By the monotonic clock, when a commit that fails is not tried again."""
-        self._all_landed = False
-        self._landings: set[asyncio.Task[None]] = set()
 
-    def prepare(self, settings: Settings, contracts: Mapping[str, Contract]) -> None:
-        """Take the settings and the topics to land, before Faust reads its configuration.
+    def configure(self, settings: Settings) -> None:
+        """Take the settings, before Faust reads its configuration.
 
         Raises:
             ConfigurationError: a certificate or a key for Kafka cannot be read.
@@ -256,17 +256,10 @@ class App(faust.App, LandingApp):
             **logs.faust_options(settings),
         }
         self.settings = settings
-        self.accept_missing = settings.accept_missing
         self.health = Health(settings.commit_patience_seconds)
-        self.metrics = Metrics(contracts, self.health.readings)
-        encodings = {contract.encoding for contract in contracts.values()}
-        self._registry = Registry(settings) if AVRO in encodings else None
-        # Those that may wait for the registry come last: no other topic waits for them.
-        in_turn = sorted(contracts.items(), key=lambda item: item[1].encoding == AVRO)
-        self.buffers = {topic: TopicBuffer(contract, self) for topic, contract in in_turn}
 
     async def on_first_start(self) -> None:
-        """Find the cluster and the tables, or say what is missing before anything is read."""
+        """Find the cluster and open what is needed, or say what is missing before anything is read."""
         # A fetch makes thousands of objects that are gone at once, and none of them is in a cycle. To collect after
         # every 700, as Python does by itself, took a seventh of the CPU.
         gc.set_threshold(100_000)
@@ -274,21 +267,80 @@ class App(faust.App, LandingApp):
             ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
         self.health.loop = asyncio.get_running_loop()
         try:
-            url = serve(self.health, self.metrics.registry, self.settings)
+            url = serve(self.health, self.registry, self.settings.metrics_host, self.metrics_port)
             log.info("Metrics are at %s/metrics, health is at /healthz and /readyz there", url)
+            self.settings.run_dir.mkdir(parents=True, exist_ok=True)
             self.cluster = kafka.cluster(self.settings)
-            await asyncio.to_thread(self._open_tables)
+            await self.open()
         except Exception as error:
             self.end(error)
         await super().on_first_start()
 
+    async def open(self) -> None:
+        """Open what the app works with, now that the cluster is known."""
+        raise NotImplementedError
+
     async def on_stop(self) -> None:
-        """Stop reading, then land what is buffered; in any case end within `STOP_SECONDS`."""
+        """Stop reading; in any case end within `STOP_SECONDS`."""
         self.health.stopping = True
-        self.last_try = time.monotonic() + STOP_SECONDS / 2
-        in_time = threading.Timer(STOP_SECONDS, self._end_in_time)
+        in_time = threading.Timer(STOP_SECONDS, self.end_in_time)
         in_time.daemon = True
         in_time.start()
+        await super().on_stop()
+
+    def end_in_time(self) -> None:
+        """End the process: what is left is to leave the group, which waits for a broker that has gone."""
+        logging.shutdown()
+        os._exit(0)
+
+    def end(self, reason: Exception) -> NoReturn:
+        """Log the reason and end the process with exit code 1, at once.
+
+        Not by way of Faust's shutdown, which may wait for a broker that has gone: ending is always safe, since reading
+        starts again where the app's watermarks are.
+        """
+        log.critical("%s", reason, exc_info=None if isinstance(reason, LevainError) else reason)
+        logging.shutdown()
+        os._exit(1)
+
+
+class App(ReadingApp):
+    """Lands what it reads. `prepare` gives it its settings and topics."""
+
+    metrics: Metrics
+    buffers: dict[str, TopicBuffer]
+    """By topic."""
+
+    def __init__(self, id: str, **options: Any) -> None:
+        super().__init__(id, **options)
+        self.last_try = math.inf
+        """By the monotonic clock, when a commit that fails is not tried again."""
+        self._all_landed = False
+        self._landings: set[asyncio.Task[None]] = set()
+
+    def prepare(self, settings: Settings, contracts: Mapping[str, Contract]) -> None:
+        """Take the settings and the topics to land, before Faust reads its configuration.
+
+        Raises:
+            ConfigurationError: a certificate or a key for Kafka cannot be read.
+        """
+        self.configure(settings)
+        self.metrics_port = settings.metrics_port
+        self.metrics = Metrics(contracts, self.health.readings)
+        self.registry = self.metrics.registry
+        encodings = {contract.encoding for contract in contracts.values()}
+        self._registry = Registry(settings) if AVRO in encodings else None
+        # Those that may wait for the registry come last: no other topic waits for them.
+        in_turn = sorted(contracts.items(), key=lambda item: item[1].encoding == AVRO)
+        self.buffers = {topic: TopicBuffer(contract, self) for topic, contract in in_turn}
+
+    async def open(self) -> None:
+        """Find the topics and the tables."""
+        await asyncio.to_thread(self._open_tables)
+
+    async def on_stop(self) -> None:
+        """Stop reading, then land what is buffered; in any case end within `STOP_SECONDS`."""
+        self.last_try = time.monotonic() + STOP_SECONDS / 2
         await super().on_stop()
         await self.land(*self.buffers.values())
         self._all_landed = True
@@ -331,19 +383,24 @@ class App(faust.App, LandingApp):
         for partition, offset in beginnings.items():
             self.buffers[partition[1]].beginnings[partition] = offset
 
-    def end(self, reason: Exception) -> NoReturn:
-        """Log the reason and end the process with exit code 1, at once.
+    def lost(self, partition: Partition, offset: int, beginning: int) -> None:
+        """End, unless messages that Kafka no longer has may be missing (`LEVAIN_ACCEPT_MISSING`)."""
+        _, topic, number = partition
+        if offset > beginning:
+            self.end(
+                StateError(
+                    f"Topic {topic}, partition {number}, has landed up to offset {offset}, where Kafka "
+                    "has not come yet: the topic was deleted and recreated, or its log was cut.",
+                    "To land what it holds now, give the cluster another alias in LEVAIN_KAFKA_CLUSTER.",
+                )
+            )
+        if not self.settings.accept_missing:
+            self.end(lander.missing(partition, offset, beginning))
 
-        Not by way of Faust's shutdown, which may wait for a broker that has gone: ending is always safe, see above.
-        """
-        log.critical("%s", reason, exc_info=None if isinstance(reason, LevainError) else reason)
-        logging.shutdown()
-        os._exit(1)
-
-    def _end_in_time(self) -> None:
-        if self._all_landed:  # what is left is to leave the group, which waits for a broker that has gone
-            logging.shutdown()
-            os._exit(0)
+    def end_in_time(self) -> None:
+        """End the process, with exit code 1 unless all has landed."""
+        if self._all_landed:
+            super().end_in_time()
         waiting = ", ".join(topic for topic, buffer in self.buffers.items() if buffer.waits) or "nothing"
         self.end(
             Unavailable(
@@ -357,7 +414,6 @@ class App(faust.App, LandingApp):
         return self._admin.topic_ids(topics, seconds)
 
     def _open_tables(self) -> None:
-        self.settings.run_dir.mkdir(parents=True, exist_ok=True)
         catalog = open_catalog(self.settings)
         for remark in lake.check(catalog, self.settings):
             log.warning("%s", remark)
