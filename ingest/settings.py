@@ -76,6 +76,9 @@ class Settings(BaseSettings):
 
     metrics_host: str = Field("127.0.0.1", description="address the worker serves its metrics and health on")
     metrics_port: int | None = Field(None, ge=0, le=65535, description="0: any free port; unset: see `health.serve`")
+    scores_group: str = Field("levain-scores", description="consumer group of the worker that scores purchases")
+    scores_model: str = Field("", description="version of the model it scores with; empty: the newest")
+    scores_metrics_port: int | None = Field(None, ge=0, le=65535, description="of that worker, as `metrics_port`")
     log_format: Literal["text", "json"] = Field("text", description="of the logs of worker and sources")
 
     drops_dir: Path | None = Field(
@@ -183,6 +186,11 @@ class Settings(BaseSettings):
     def drops(self) -> Path:
         """The drop folder; below it one folder per topic."""
         return (self.drops_dir or self.root / "drops").expanduser().resolve()
+
+    @property
+    def models_dir(self) -> Path:
+        """What was trained, a file per version."""
+        return self.root / "models"
 
     @property
     def run_dir(self) -> Path:

@@ -1,0 +1,1 @@
+"""What is learned from the built tables: forecasts and scores."""
