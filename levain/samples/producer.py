@@ -19,7 +19,7 @@ from ingest.settings import Settings
 from ingest.sources.publish import Publisher
 from levain.samples import calendar
 from levain.samples import faults as fault
-from levain.samples.events import SOURCES, Planted, run_of
+from levain.samples.events import SOURCES, WITHOUT_EVENTS, Planted, run_of
 from levain.samples.generic import source_for
 from levain.samples.run import Run, Source, days_for
 from levain.samples.variants import VERDICTS, Message
@@ -223,8 +223,11 @@ def generate(
 
 def _sources(contracts: Mapping[str, Contract]) -> dict[str, Source]:
     """Topic -> its generator: its own in `events`, else the one for any contract of plain JSON."""
-    plain = {topic: contract for topic, contract in contracts.items() if contract.encoding is None}
-    return {topic: SOURCES.get(topic) or source_for(contract) for topic, contract in plain.items()}
+    return {
+        topic: SOURCES.get(topic) or source_for(contract)
+        for topic, contract in contracts.items()
+        if contract.encoding is None and topic not in WITHOUT_EVENTS
+    }
 
 
 def _checked_topics(sources: Mapping[str, Source], topics: Sequence[str] | None) -> list[str]:

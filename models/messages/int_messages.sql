@@ -7,6 +7,7 @@
     ref('int_inventory_updates__verdicts'),
     ref('int_product_changes__verdicts'),
     ref('int_promotions__verdicts'),
+    ref('int_purchase_scores__verdicts'),
     ref('int_purchases__verdicts'),
     ref('int_sales_events__verdicts'),
     ref('int_store_extracts__verdicts'),

@@ -7,6 +7,7 @@
     (ref('int_inventory_updates__verdicts'), inventory_updates_contract()),
     (ref('int_product_changes__verdicts'), product_changes_contract()),
     (ref('int_promotions__verdicts'), promotions_contract()),
+    (ref('int_purchase_scores__verdicts'), purchase_scores_contract()),
     (ref('int_purchases__verdicts'), purchases_contract()),
     (ref('int_sales_events__verdicts'), sales_events_contract()),
     (ref('int_store_extracts__verdicts'), store_extracts_contract()),

@@ -26,7 +26,7 @@ from levain.samples.events.weather import weather
 from levain.samples.events.webshop import web_events
 from levain.samples.run import Source
 
-__all__ = ["FORMS", "MEMBERS", "OTHER_VERSIONS", "SOURCES", "Planted", "run_of"]
+__all__ = ["FORMS", "MEMBERS", "OTHER_VERSIONS", "SOURCES", "WITHOUT_EVENTS", "Planted", "run_of"]
 
 _STORES, _PRODUCTS = len(company.stores(company.START)), len(company.PRODUCTS)
 _EQUIPMENT = len(company.equipment(company.START))
@@ -74,6 +74,9 @@ SOURCES: dict[str, Source] = {
 }
 
 """Topic -> how its events come about."""
+
+WITHOUT_EVENTS = frozenset({"purchase-scores"})
+"""Topics into which only the project's own commands publish: they have no sample events."""
 
 MEMBERS: dict[str, list[Any]] = {
     "dim_store.store_id": [store.store_id for store in company.stores(company.START)],
