@@ -1,6 +1,6 @@
 # The benchmarks and the chaos run, as the Makefile includes them.
 BENCH_JARS := .cache/bench-jars
-BENCHES := landing commits memory freshness build anomalies
+BENCHES := landing commits memory freshness build anomalies fraud
 
 .PHONY: bench-jars chaos bench
 

@@ -2,19 +2,253 @@
 
 To import this module does nothing but declare the app. Settings and the model are read when Faust asks for its
 configuration, as the `faust` command does; Kafka and the metrics' port are opened when the worker starts.
+
+A message's path: topic `purchases` -> `transport.Consumer` (a fetch of one partition) -> the agent -> a score of each
+message (`ingest.fraud`) -> topic `purchase-scores`, until Kafka has acknowledged all of the fetch -> acknowledged.
+
+So a purchase is scored at least once: when the process ends in between, the fetch is read again. A score follows from
+the message and the model, and so does its `event_id`: what is sent twice is a duplicate in Silver. A score has the
+Kafka timestamp of its purchase, and its header `received-at`, so it is as late as that, and of two versions of an event
+the same one counts.
 """
+
+# mypy: allow-subclassing-any, allow-untyped-decorators
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, cast
 
-from faust.types import StreamT
+import aiokafka
+from aiokafka.errors import KafkaError
+from faust.transport.drivers import aiokafka as driver
+from faust.types import EventT, StreamT
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
 
-from ingest.errors import LevainError
-from ingest.scorer import PURCHASES, App
-from ingest.settings import load_settings
-from ingest.transport import SCHEME
-from ingest.worker import SEEK_SECONDS
+from ingest import kafka
+from ingest.catalog import Partition
+from ingest.errors import LevainError, StateError, Unavailable, first_line
+from ingest.fraud import Model, NoPurchase, load, read_purchase
+from ingest.lander import Fetch
+from ingest.metrics import Reading
+from ingest.settings import Settings, load_settings
+from ingest.transport import SCHEME, Consumer
+from ingest.worker import SEEK_SECONDS, ReadingApp
+
+PURCHASES, SCORES = "purchases", "purchase-scores"
+
+RECEIVED_AT = "received-at"
+"""Header with the time an event was received: `ingest.sources.publish` sets it."""
+
+LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+"""Upper bounds in seconds."""
+
+AT_ONCE = 64
+"""So many messages are scored before their scores are waited for: some milliseconds, in which nothing else is done."""
+
+SHOWN = 5
+"""Offsets without a score that the log names of a fetch and a reason."""
+
+log = logging.getLogger(__name__)
+
+
+class ScoreMetrics:
+    """The numbers of one worker that scores purchases.
+
+    Args:
+        model: that it scores with.
+        readings: asks the consumer how it reads its partitions; None for one that is not positioned yet.
+    """
+
+    def __init__(self, model: Model, readings: Callable[[], Mapping[Partition, Reading | None]]) -> None:
+        self.registry = CollectorRegistry()
+        self._readings = readings
+        self._done: dict[Partition, int] = {}
+        self._scored = Counter("levain_scored_purchases_total", "Purchases scored.", registry=self.registry)
+        self._suspicious = Counter(
+            "levain_suspicious_purchases_total", "Purchases whose score reached the threshold.", registry=self.registry
+        )
+        self._unscored = Counter(
+            "levain_unscored_messages_total",
+            "Messages that could not be scored, by what is wrong with them.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self._latency = Histogram(
+            "levain_score_latency_seconds",
+            "From a purchase's Kafka timestamp until Kafka had acknowledged its score.",
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        Info("levain_score_model", "The model that purchases are scored with.", registry=self.registry).info(
+            {"version": model.version, "trained_until": model.trained_until.isoformat()}
+        )
+        ProcessCollector(registry=self.registry)
+        self.registry.register(self)
+
+    def positioned(self, partition: Partition, offset: int) -> None:
+        """A partition is read from this offset on; all below has been scored."""
+        self._done[partition] = offset
+
+    def revoked(self) -> None:
+        """No partition is ours any more."""
+        self._done.clear()
+
+    def fetched(self, fetch: Fetch) -> None:
+        """Nothing: what waits for its score is the lag."""
+
+    def scored(self, timestamps: list[int | None], suspicious: int) -> None:
+        """Scores were acknowledged. timestamps: of their purchases, in ms; None: the producer set none."""
+        now = time.time()
+        self._scored.inc(len(timestamps))
+        self._suspicious.inc(suspicious)
+        for timestamp in timestamps:
+            if timestamp is not None:
+                self._latency.observe(max(0.0, now - timestamp / 1000))
+
+    def done(self, fetch: Fetch, unscored: Mapping[str, int]) -> None:
+        """All of a fetch was scored, but for so many messages by reason."""
+        if fetch.partition in self._done:
+            self._done[fetch.partition] = fetch.end
+        for reason, count in unscored.items():
+            self._unscored.labels(reason).inc(count)
+
+    def describe(self) -> tuple[Metric, ...]:
+        """Nothing: what `collect` gives depends on the assignment."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """How far behind it is, as of when it is asked."""
+        lag = GaugeMetricFamily(
+            "levain_scores_lag_messages",
+            "High watermark minus the first offset that has not been scored.",
+            labels=("topic", "partition"),
+        )
+        for (cluster, topic, number), reading in self._readings().items():
+            done = self._done.get((cluster, topic, number))
+            if reading is not None and reading.end is not None and done is not None:
+                # Behind the last message there may be offsets that nobody reads: transaction markers.
+                behind = 0 if reading.position >= reading.end and done >= reading.position else reading.end - done
+                lag.add_metric([topic, str(number)], max(0, behind))
+        yield lag
+
+
+class App(ReadingApp):
+    """Scores purchases. `prepare` gives it its settings and its model."""
+
+    metrics: ScoreMetrics
+    model: Model
+    fetch_min_bytes = 1  # a score is worth most at once
+
+    def prepare(self, settings: Settings) -> None:
+        """Take the settings and read the model, before Faust reads its configuration.
+
+        Raises:
+            LevainError: see `ingest.fraud.load`; a certificate or a key for Kafka cannot be read.
+        """
+        self.configure(settings)
+        self.model = load(settings.models_dir, settings.scores_model)
+        self.health.needs_catalog = False
+        self.metrics = ScoreMetrics(self.model, self.health.readings)
+        self.registry = self.metrics.registry
+        self.metrics_port = settings.scores_metrics_port
+
+    async def open(self) -> None:
+        """Find the topics, and connect the producer."""
+        known = await asyncio.to_thread(kafka.topics, self.settings)
+        missing = [topic for topic in (PURCHASES, SCORES) if topic not in known]
+        if missing:
+            raise StateError(f"Kafka has no topic {', '.join(missing)}.", "Create them with `levain init`.")
+        self._to_scores = aiokafka.AIOKafkaProducer(
+            bootstrap_servers=self.cluster.bootstrap,
+            client_id=self.conf.id,
+            acks="all",  # a retry may send a score twice: it is a duplicate then
+            **driver.credentials_to_aiokafka_auth(self.conf.broker_credentials, self.conf.ssl_context),
+        )
+        await self._to_scores.start()
+        log.info("%s: scores with model %s", self.cluster.alias, self.model.version)
+
+    async def on_stop(self) -> None:
+        """Stop reading; what is not acknowledged is scored again by the next worker."""
+        await super().on_stop()
+        await self._to_scores.stop()
+
+    async def watermarks(self) -> dict[Partition, int]:
+        """The group's own offsets."""
+        return await cast(Consumer, self.consumer).committed()
+
+    def begins(self, beginnings: Mapping[Partition, int]) -> None:
+        """Nothing to remember."""
+
+    def lost(self, partition: Partition, offset: int, beginning: int) -> None:
+        """Go on with what Kafka has: scoring again gives duplicates, and what is gone can have no score any more."""
+        _, topic, number = partition
+        log.warning(
+            "%s, partition %d: Kafka does not have offset %d, up to which purchases were scored: "
+            "scoring goes on at its first one, %d",
+            *(topic, number, offset, beginning),
+        )
+
+    async def score(self, event: EventT[Any]) -> None:
+        """Score the messages of a fetch, and acknowledge it when Kafka has acknowledged all scores."""
+        fetch = cast(Fetch, event.value)
+        columns = (fetch.rows[name].to_pylist() for name in ("offset", "value", "value_bytes"))
+        timestamps = [None if t is None else t // 1000 for t in fetch.rows["kafka_timestamp"].cast("int64").to_pylist()]
+        messages = list(zip(*columns, timestamps, fetch.rows["headers"].to_pylist(), strict=True))
+        unscored: dict[str, list[int]] = {}
+        try:
+            for start in range(0, len(messages), AT_ONCE):
+                await self._score(messages[start : start + AT_ONCE], unscored)
+        except KafkaError as error:
+            self.end(
+                Unavailable(
+                    f"Kafka did not take the scores of {PURCHASES}, partition {fetch.partition[2]}, offsets "
+                    f"{fetch.start} to {fetch.end - 1}: {first_line(error) or type(error).__name__}.",
+                    "Check the broker. Nothing is lost: scoring goes on from the offsets of the group.",
+                )
+            )
+        except Exception as error:
+            self.end(error)
+        event.ack()
+        self.metrics.done(fetch, {reason: len(offsets) for reason, offsets in unscored.items()})
+        for reason, offsets in unscored.items():
+            shown = ", ".join(map(str, offsets[:SHOWN])) + (", ..." if len(offsets) > SHOWN else "")
+            log.warning(
+                "%s, partition %d: not scored, by %s: %d, offsets %s",
+                *(PURCHASES, fetch.partition[2], reason, len(offsets), shown),
+            )
+
+    async def _score(self, messages: list[tuple[Any, ...]], unscored: dict[str, list[int]]) -> None:
+        sent: list[Awaitable[Any]] = []
+        times: list[int | None] = []
+        suspicious = 0
+        for offset, value, value_bytes, timestamp, headers in messages:
+            try:
+                purchase = read_purchase(value if value_bytes is None else value_bytes)
+            except NoPurchase as error:
+                unscored.setdefault(str(error), []).append(offset)
+                continue
+            text, is_suspicious = self.model.event(purchase)
+            received = [(each["key"], each["value"].encode()) for each in headers if _is_received(each)]
+            sent.append(
+                await self._to_scores.send(
+                    SCORES, text.encode(), purchase.customer_id.encode(), timestamp_ms=timestamp, headers=received
+                )
+            )
+            times.append(timestamp)
+            suspicious += is_suspicious
+        if sent:
+            await asyncio.gather(*sent)
+            self.metrics.scored(times, suspicious)
+
+
+def _is_received(header: Mapping[str, Any]) -> bool:
+    return header["key"] == RECEIVED_AT and header["value"] is not None
+
 
 app = App(
     "levain-scores",  # until the settings have been read: `LEVAIN_SCORES_GROUP`
@@ -47,3 +281,12 @@ def declare_agent(app: App, /, *_: Any, **__: Any) -> None:
     async def agent(fetches: StreamT[Any]) -> None:
         async for event in fetches.noack().events():  # type: ignore[attr-defined]  # Faust's interface forgets it
             await app.score(event)
+
+
+@app.task
+async def end_with_the_broker() -> None:
+    """End when the embedded broker has ended: its log is gone, and the next one is another cluster."""
+    while not app.should_stop:
+        await app.sleep(app.settings.commit_every_seconds)
+        if not app.cluster.alive:
+            app.end(Unavailable(f"The embedded broker {app.cluster.alias} has ended.", "Restart it: `levain score`."))

@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(None, ge=0, le=65535, description="0: any free port; unset: see `health.serve`")
     scores_group: str = Field("levain-scores", description="consumer group of the worker that scores purchases")
     scores_model: str = Field("", description="version of the model it scores with; empty: the newest")
-    scores_metrics_port: int | None = Field(None, ge=0, le=65535, description="of that worker, as `metrics_port`")
+    scores_metrics_port: int = Field(0, ge=0, le=65535, description="of that worker's metrics; 0: any free port")
     log_format: Literal["text", "json"] = Field("text", description="of the logs of worker and sources")
 
     drops_dir: Path | None = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,39 @@ def add(app: typer.Typer, source: typer.Typer) -> None:
 
         settings = load_settings()
         run(Weather(settings), settings, once=once)
+
+    @app.command("train-scores")
+    def train_scores(
+        until: Annotated[
+            datetime, typer.Option(help="the first day whose purchases it does not see (UTC)", formats=["%Y-%m-%d"])
+        ],
+        snapshot: Annotated[int | None, typer.Option(help="of bronze.purchases; else the newest")] = None,
+        rate: Annotated[float, typer.Option(help="part of the purchases that is to be suspicious")] = 0.015,
+    ) -> None:
+        """Train the model that scores purchases."""
+        from ingest.settings import load_settings
+        from levain.learn.purchases import Parameters, train
+        from levain.terminal import errors, say
+
+        with errors.status("Training on the purchases of Bronze"):
+            trained = train(load_settings(), until.date(), snapshot, Parameters(expected_rate=rate))
+        say("trained", f"on {trained.purchases:,} purchases of snapshot {trained.snapshot_id}")
+        say("left out", f"{trained.unread:,} messages that are copies or no purchases")
+        say("threshold", f"{trained.threshold}: {rate:.1%} of them reach it")
+        say("model", f"{trained.version} in {trained.file}")
+
+    @app.command()
+    def score() -> None:
+        """Score purchases as they come, beside the stack."""
+        from ingest.fraud import load
+        from ingest.settings import load_settings
+        from levain.local.stack import Stack
+
+        settings = load_settings()
+        version = load(settings.models_dir, settings.scores_model).version
+        stack = Stack(settings)
+        stack.up()
+        stack.up_beside("scores", "ingest.scores", model=version)
 
     @app.command()
     def new(

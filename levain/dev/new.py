@@ -36,6 +36,7 @@ FRAMEWORK = (
 COMPANY = (
     *(".ci/*", ".github/*", "CHANGELOG.md", "CONTRIBUTING.md", "bench/*", "docs/*"),
     *("ingest/contracts/*", "ingest/sources/openmeteo.py", "ingest/sources/weather.py"),
+    *("ingest/fraud.py", "ingest/scores.py", "levain/learn/*"),
     *(
         "levain/dev/asked.py",
         "levain/dev/draft.py",

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
 
 from ingest.catalog import load_bronze, open_catalog
 from ingest.errors import BadInput, ConfigurationError, StateError
 from ingest.fraud import (
-    FEATURES,
     HABITS,
     UNIT,
     Customer,
@@ -98,7 +98,12 @@ def train(
     """
     chosen = parameters or Parameters()
     grow = _forest_of()
-    table = load_bronze(open_catalog(settings), TABLE)
+    try:
+        table = load_bronze(open_catalog(settings), TABLE)
+    except NoSuchTableError as error:
+        raise BadInput(
+            f"There is no table bronze.{TABLE} in {settings.lake}.", "Create it with `levain init`, and send purchases."
+        ) from error
     snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else table.current_snapshot()
     if snapshot is None:
         wanted = f"no snapshot {snapshot_id}" if snapshot_id is not None else "no snapshot yet"
@@ -241,7 +246,7 @@ def _forest_of() -> Grow:
         ) from error
 
     def grow(rows: list[Sequence[float]], parameters: Parameters) -> Forest:
-        table = pa.array(list(chain.from_iterable(rows)), pa.float32()).to_numpy().reshape(len(rows), len(FEATURES))
+        table = pa.array(list(chain.from_iterable(rows)), pa.float32()).to_numpy().reshape(len(rows), -1)
         forest = IsolationForest(
             n_estimators=parameters.trees, max_samples=parameters.samples, random_state=parameters.seed
         ).fit(table)

@@ -2,6 +2,7 @@
 
 `up` leads to one state from any other: what runs and is well stays, what is stale, crashed or belongs to a broker that
 is gone is said and repaired. State is in `run/`: broker.json, worker.json (pid, when it started, alias), and the logs.
+Other workers of a project, which `up_beside` starts, have `beside-<name>.json`.
 
 The embedded broker keeps its log in memory and forgets it when it stops. Its offsets then start at 0 again, so each
 start takes the next alias, `embedded-N`: with it they never mean an older message. N is counted in the file `embedded`,
@@ -68,7 +69,8 @@ class Stack:
     @property
     def running(self) -> bool:
         """Any process of the stack lives."""
-        return any(found and found.alive for found in map(processes.read, (self.broker_file, self.worker_file)))
+        files = (self.broker_file, self.worker_file, *self._beside())
+        return any(found and found.alive for found in map(processes.read, files))
 
     def up(self, *, any_port: bool = False, wait_for_worker: bool = True) -> None:
         """Start what does not run, repair what is not well, wait for health, and say where each part is.
@@ -90,6 +92,47 @@ class Stack:
         if wait_for_worker:
             self.wait_for_worker()
 
+    def up_beside(self, name: str, module: str, **facts: str) -> None:
+        """Start another worker of the project beside the stack that is up; `down` stops it with the stack.
+
+        One that runs for another broker, or was started with other facts, is restarted.
+
+        Args:
+            name: of the worker; its log is `run/<name>.log`.
+            module: the Faust app.
+            facts: what it depends on, beside the cluster.
+
+        Raises:
+            LevainError: it ends, or is not ready in time; its last lines are shown.
+        """
+        from ingest import kafka
+
+        file, log = self.run / f"beside-{name}.json", self.run / f"{name}.log"
+        wanted = {"alias": kafka.cluster(self.settings).alias, **facts}
+        with self._lock():
+            worker = self._living(file, name)
+            if worker and any(worker.facts.get(fact) != value for fact, value in wanted.items()):
+                warn(f"It was started for something else: the worker {name} (pid {worker.pid}) is restarted.")
+                self._stop(name, worker)
+                worker = None
+            if worker is None:
+                worker = processes.start(
+                    [sys.executable, "-m", "faust", "-A", module, "worker", "-l", "info", "--without-web"],
+                    pid_file=file,
+                    log=log,
+                    environment={**os.environ, "LEVAIN_HOME": str(self.settings.root), "PYTHONUNBUFFERED": "1"},
+                    **wanted,
+                )
+        with errors.status(f"Waiting for the worker {name} to be given its partitions"):
+            self._wait(name, worker, log, lambda: _READY in log.read_bytes(), WORKER_SECONDS)
+        say(name, f"{', '.join(facts.values())} (pid {worker.pid}, log {log})")
+        if metrics := _METRICS.search(log.read_bytes()):
+            say("metrics", f"{metrics[1].decode()}, health at /healthz and /readyz there")
+
+    def _beside(self) -> list[Path]:
+        """The pid files of workers beside the stack."""
+        return sorted(self.run.glob("beside-*.json"))
+
     def down(self) -> bool:
         """Stop every process of the stack and wait until it has ended.
 
@@ -100,6 +143,9 @@ class Stack:
             say("stack", "is not running")
             return True
         with self._lock():
+            for file in self._beside():  # what they have published is still to land
+                name = file.stem.removeprefix("beside-")
+                self._stop(name, self._living(file, name))
             worker, broker = self._living(self.worker_file, "worker"), self._living(self.broker_file, "broker")
             if not worker and not broker:
                 say("stack", "is not running")
@@ -451,7 +497,7 @@ def clean(settings: Settings, *, yes: bool) -> None:
 
 def _clean(settings: Settings, *, yes: bool) -> None:
     own_tables = settings.has_own_catalog and not settings.catalog_warehouse
-    names = ["levain.duckdb", "levain.duckdb.wal", "target", "run", "expected"]
+    names = ["levain.duckdb", "levain.duckdb.wal", "target", "run", "expected", "models"]
     if own_tables:
         _refuse_tables_of_others(settings)
         # Tables elsewhere stay, and so do the catalog that knows them and the count of aliases that are in them.

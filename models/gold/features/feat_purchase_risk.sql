@@ -23,9 +23,10 @@ where scores._build > {{ since }}
 {% endset %}
 {#- The purchases of a customer up to one, without those of the same moment: they are of one order. -#}
 {% set moment = epoch_micros('event_time') %}
-{% set up_to_it = 'partition by customer_id order by moment nulls last range between unbounded preceding and current row' %}
-{% set hour_up_to_it = 'partition by customer_id order by moment nulls last range between 3600000000 preceding and current row' %}
-{% set day_up_to_it = 'partition by customer_id order by moment nulls last range between 86400000000 preceding and current row' %}
+{% set in_time = 'partition by customer_id order by moment nulls last' %}
+{% set up_to_it = in_time ~ ' range between unbounded preceding and current row' %}
+{% set hour_up_to_it = in_time ~ ' range between 3600000000 preceding and current row' %}
+{% set day_up_to_it = in_time ~ ' range between 86400000000 preceding and current row' %}
 {% set of_the_moment = 'partition by customer_id, moment' %}
 with
 {% if is_incremental() %}

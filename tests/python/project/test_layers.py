@@ -15,18 +15,19 @@ from ingest.settings import PROJECT_ROOT
 FLOORS = (
     ("ingest.errors",),
     ("ingest.settings", "ingest.rules", "ingest.jsontext", "ingest.values", "ingest.patches"),
-    ("ingest.contracts", "ingest.avrotext"),
+    ("ingest.contracts", "ingest.avrotext", "ingest.fraud"),
     ("ingest.catalog", "ingest.kafka", "ingest.registry"),
     ("ingest.lake", "ingest.lander"),
     ("ingest.maintenance", "ingest.metrics", "ingest.logs"),
     ("ingest.health", "ingest.sources"),
     ("ingest.transport",),
     ("ingest.worker",),
-    ("ingest.app",),
+    ("ingest.app", "ingest.scores"),
     ("levain.project", "levain.terminal", "levain.interrupts", "levain.processes"),
-    ("levain.samples", "levain.warehouse"),
+    ("levain.samples", "levain.warehouse", "levain.learn"),
     ("levain.read", "levain.dev"),
-    ("levain.local", "levain.extra"),
+    ("levain.local",),
+    ("levain.extra",),
     ("levain.cli",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
