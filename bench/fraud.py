@@ -42,6 +42,8 @@ from levain.terminal import show_table
 
 LAST_DAY = date(2026, 6, 30)
 GOAL_MS = 100
+WARM_SECONDS = 10
+"""Of the latency's beginning that do not count: broker and worker are cold."""
 
 FOUND = """
 select event_id, risk_signs, cast(score as double), is_suspicious, purchases_last_hour, purchases_last_day, feature_date
@@ -147,7 +149,7 @@ def latency(folder: Path, values: Sequence[bytes], rate: int, seconds: float) ->
         finally:
             worker.terminate()
             worker.wait(30)
-    return found[rate * 2 :]  # without the first two seconds, in which all is cold
+    return found[rate * WARM_SECONDS :]
 
 
 def _send(bootstrap: str, values: Sequence[bytes], rate: int, count: int) -> None:

@@ -4,7 +4,7 @@ To import this module does nothing but declare the app. Settings and the model a
 configuration, as the `faust` command does; Kafka and the metrics' port are opened when the worker starts.
 
 A message's path: topic `purchases` -> `transport.Consumer` (a fetch of one partition) -> the agent -> a score of each
-message (`ingest.fraud`) -> topic `purchase-scores`, until Kafka has acknowledged all of the fetch -> acknowledged.
+message (`ingest.fraud`) -> topic `purchase-scores`. A fetch is acknowledged when Kafka has acknowledged all its scores.
 
 So a purchase is scored at least once: when the process ends in between, the fetch is read again. A score follows from
 the message and the model, and so does its `event_id`: what is sent twice is a duplicate in Silver. A score has the
@@ -20,7 +20,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, cast
 
 import aiokafka
 from aiokafka.errors import KafkaError
@@ -36,7 +37,7 @@ from ingest.fraud import Model, NoPurchase, load, read_purchase
 from ingest.lander import Fetch
 from ingest.metrics import Reading
 from ingest.settings import Settings, load_settings
-from ingest.transport import SCHEME, Consumer
+from ingest.transport import SCHEME, Consumer, Fetching
 from ingest.worker import SEEK_SECONDS, ReadingApp
 
 PURCHASES, SCORES = "purchases", "purchase-scores"
@@ -47,13 +48,39 @@ RECEIVED_AT = "received-at"
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 """Upper bounds in seconds."""
 
-AT_ONCE = 64
-"""So many messages are scored before their scores are waited for: some milliseconds, in which nothing else is done."""
+PROMPTLY = Fetching(min_bytes=1, wait_ms=20, partition_bytes=64 * 1024)
+"""A score is worth most at once."""
+
+BUFFERED = 256
+"""Fetches that wait for the agent, at most. Faust reads nothing for a second when there are as many."""
+
+UNACKNOWLEDGED = 64
+"""Fetches whose scores Kafka has not acknowledged yet, at most."""
+
+AT_ONCE = 32
+"""So many messages are scored before the producer's turn comes: some milliseconds."""
 
 SHOWN = 5
 """Offsets without a score that the log names of a fetch and a reason."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Sent:
+    """A fetch whose scores the producer has.
+
+    Attributes:
+        scores: of each, what Kafka answers, and the Kafka timestamp of its purchase in ms.
+        suspicious: how many of them reach the threshold.
+        unscored: what is wrong with a message -> offsets.
+    """
+
+    event: EventT[Any]
+    fetch: Fetch
+    scores: list[tuple[Awaitable[Any], int | None]] = field(default_factory=list)
+    suspicious: int = 0
+    unscored: dict[str, list[int]] = field(default_factory=dict)
 
 
 class ScoreMetrics:
@@ -101,21 +128,19 @@ class ScoreMetrics:
     def fetched(self, fetch: Fetch) -> None:
         """Nothing: what waits for its score is the lag."""
 
-    def scored(self, timestamps: list[int | None], suspicious: int) -> None:
-        """Scores were acknowledged. timestamps: of their purchases, in ms; None: the producer set none."""
-        now = time.time()
-        self._scored.inc(len(timestamps))
-        self._suspicious.inc(suspicious)
-        for timestamp in timestamps:
-            if timestamp is not None:
-                self._latency.observe(max(0.0, now - timestamp / 1000))
+    def scored(self, timestamp: int | None) -> None:
+        """A score was acknowledged. timestamp: of its purchase, in ms; None: the producer set none."""
+        self._scored.inc()
+        if timestamp is not None:
+            self._latency.observe(max(0.0, time.time() - timestamp / 1000))
 
-    def done(self, fetch: Fetch, unscored: Mapping[str, int]) -> None:
-        """All of a fetch was scored, but for so many messages by reason."""
-        if fetch.partition in self._done:
-            self._done[fetch.partition] = fetch.end
-        for reason, count in unscored.items():
-            self._unscored.labels(reason).inc(count)
+    def done(self, sent: Sent) -> None:
+        """All scores of a fetch were acknowledged."""
+        self._suspicious.inc(sent.suspicious)
+        if sent.fetch.partition in self._done:
+            self._done[sent.fetch.partition] = sent.fetch.end
+        for reason, offsets in sent.unscored.items():
+            self._unscored.labels(reason).inc(len(offsets))
 
     def describe(self) -> tuple[Metric, ...]:
         """Nothing: what `collect` gives depends on the assignment."""
@@ -142,7 +167,7 @@ class App(ReadingApp):
 
     metrics: ScoreMetrics
     model: Model
-    fetch_min_bytes = 1  # a score is worth most at once
+    fetching = PROMPTLY
 
     def prepare(self, settings: Settings) -> None:
         """Take the settings and read the model, before Faust reads its configuration.
@@ -170,6 +195,7 @@ class App(ReadingApp):
             **driver.credentials_to_aiokafka_auth(self.conf.broker_credentials, self.conf.ssl_context),
         )
         await self._to_scores.start()
+        self._sent = asyncio.Queue[Sent](UNACKNOWLEDGED)
         log.info("%s: scores with model %s", self.cluster.alias, self.model.version)
 
     async def on_stop(self) -> None:
@@ -194,56 +220,62 @@ class App(ReadingApp):
         )
 
     async def score(self, event: EventT[Any]) -> None:
-        """Score the messages of a fetch, and acknowledge it when Kafka has acknowledged all scores."""
+        """Score the messages of a fetch and hand the scores to the producer; `acknowledge` does the rest."""
         fetch = cast(Fetch, event.value)
         columns = (fetch.rows[name].to_pylist() for name in ("offset", "value", "value_bytes"))
-        timestamps = [None if t is None else t // 1000 for t in fetch.rows["kafka_timestamp"].cast("int64").to_pylist()]
-        messages = list(zip(*columns, timestamps, fetch.rows["headers"].to_pylist(), strict=True))
-        unscored: dict[str, list[int]] = {}
+        times = [None if t is None else t // 1000 for t in fetch.rows["kafka_timestamp"].cast("int64").to_pylist()]
+        sent = Sent(event, fetch)
         try:
-            for start in range(0, len(messages), AT_ONCE):
-                await self._score(messages[start : start + AT_ONCE], unscored)
-        except KafkaError as error:
-            self.end(
-                Unavailable(
-                    f"Kafka did not take the scores of {PURCHASES}, partition {fetch.partition[2]}, offsets "
-                    f"{fetch.start} to {fetch.end - 1}: {first_line(error) or type(error).__name__}.",
-                    "Check the broker. Nothing is lost: scoring goes on from the offsets of the group.",
+            for number, (offset, value, value_bytes, timestamp, headers) in enumerate(
+                zip(*columns, times, fetch.rows["headers"].to_pylist(), strict=True), 1
+            ):
+                try:
+                    purchase = read_purchase(value if value_bytes is None else value_bytes)
+                except NoPurchase as error:
+                    sent.unscored.setdefault(str(error), []).append(offset)
+                    continue
+                text, is_suspicious = self.model.event(purchase)
+                received = [(each["key"], each["value"].encode()) for each in headers if _is_received(each)]
+                score = await self._to_scores.send(
+                    SCORES, text.encode(), purchase.customer_id.encode(), timestamp_ms=timestamp, headers=received
                 )
-            )
+                sent.scores.append((score, timestamp))
+                sent.suspicious += is_suspicious
+                if number % AT_ONCE == 0:
+                    await asyncio.sleep(0)
         except Exception as error:
-            self.end(error)
-        event.ack()
-        self.metrics.done(fetch, {reason: len(offsets) for reason, offsets in unscored.items()})
-        for reason, offsets in unscored.items():
+            self._end(sent, error)
+        await self._sent.put(sent)
+
+    async def acknowledge(self) -> None:
+        """Acknowledge a fetch when Kafka has acknowledged its scores: one after the other, in the order of reading."""
+        sent = await self._sent.get()
+        try:
+            for score, timestamp in sent.scores:
+                await score
+                self.metrics.scored(timestamp)
+        except Exception as error:
+            self._end(sent, error)
+        sent.event.ack()
+        self.metrics.done(sent)
+        for reason, offsets in sent.unscored.items():
             shown = ", ".join(map(str, offsets[:SHOWN])) + (", ..." if len(offsets) > SHOWN else "")
             log.warning(
                 "%s, partition %d: not scored, by %s: %d, offsets %s",
-                *(PURCHASES, fetch.partition[2], reason, len(offsets), shown),
+                *(PURCHASES, sent.fetch.partition[2], reason, len(offsets), shown),
             )
 
-    async def _score(self, messages: list[tuple[Any, ...]], unscored: dict[str, list[int]]) -> None:
-        sent: list[Awaitable[Any]] = []
-        times: list[int | None] = []
-        suspicious = 0
-        for offset, value, value_bytes, timestamp, headers in messages:
-            try:
-                purchase = read_purchase(value if value_bytes is None else value_bytes)
-            except NoPurchase as error:
-                unscored.setdefault(str(error), []).append(offset)
-                continue
-            text, is_suspicious = self.model.event(purchase)
-            received = [(each["key"], each["value"].encode()) for each in headers if _is_received(each)]
-            sent.append(
-                await self._to_scores.send(
-                    SCORES, text.encode(), purchase.customer_id.encode(), timestamp_ms=timestamp, headers=received
-                )
+    def _end(self, sent: Sent, error: Exception) -> NoReturn:
+        if not isinstance(error, KafkaError):
+            self.end(error)
+        fetch = sent.fetch
+        self.end(
+            Unavailable(
+                f"Kafka did not take the scores of {PURCHASES}, partition {fetch.partition[2]}, offsets "
+                f"{fetch.start} to {fetch.end - 1}: {first_line(error)}.",
+                "Check the broker. Nothing is lost: scoring goes on from the offsets of the group.",
             )
-            times.append(timestamp)
-            suspicious += is_suspicious
-        if sent:
-            await asyncio.gather(*sent)
-            self.metrics.scored(times, suspicious)
+        )
 
 
 def _is_received(header: Mapping[str, Any]) -> bool:
@@ -255,7 +287,7 @@ app = App(
     broker=f"{SCHEME}://",
     broker_request_timeout=SEEK_SECONDS,
     store="memory://",
-    stream_buffer_maxsize=16,
+    stream_buffer_maxsize=BUFFERED,
     stream_wait_empty=False,  # what is not acknowledged is read again
     topic_allow_declare=False,
     topic_disable_leader=True,
@@ -281,6 +313,13 @@ def declare_agent(app: App, /, *_: Any, **__: Any) -> None:
     async def agent(fetches: StreamT[Any]) -> None:
         async for event in fetches.noack().events():  # type: ignore[attr-defined]  # Faust's interface forgets it
             await app.score(event)
+
+
+@app.task
+async def acknowledge_scores() -> None:
+    """Acknowledge what has been scored, one fetch after the other."""
+    while not app.should_stop:
+        await app.acknowledge()
 
 
 @app.task

@@ -18,6 +18,7 @@ import asyncio
 import math
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, cast
 
 import aiokafka
@@ -43,12 +44,27 @@ from ingest.patches.faust_thread import OpenConsumerThread
 SCHEME = "bronze"
 drivers.TRANSPORTS.aliases[SCHEME] = "ingest.transport:Transport"
 
-#: Bytes of one fetch: of a partition, and of all partitions together. With the agents' buffers they bound memory.
-PARTITION_FETCH_BYTES = 2 * 1024 * 1024
+#: Bytes of one fetch of all partitions together, at most.
 FETCH_BYTES = 16 * 1024 * 1024
-#: The broker answers a fetch once it has so many bytes, or after so many milliseconds.
-FETCH_MIN_BYTES = 256 * 1024
-FETCH_WAIT_MS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Fetching:
+    """How the broker is asked for messages.
+
+    Attributes:
+        min_bytes, wait_ms: it answers once it has so many bytes, or after so many milliseconds. Meanwhile another
+            partition of it is not asked for.
+        partition_bytes: of one partition, at most. With the agents' buffers it bounds memory.
+    """
+
+    min_bytes: int
+    wait_ms: int
+    partition_bytes: int
+
+
+LANDING = Fetching(min_bytes=256 * 1024, wait_ms=100, partition_bytes=2 * 1024 * 1024)
+"""A fetch of few messages costs as much as one of thousands: let the broker collect some first."""
 
 #: How long Kafka may take to answer a request.
 REQUEST_SECONDS = 90
@@ -79,13 +95,13 @@ class TransportApp(AppT):
     """What the transport asks of the app it serves.
 
     Attributes:
-        fetch_min_bytes: the broker answers a fetch once it has so many, or after `FETCH_WAIT_MS`.
+        fetching: how the broker is asked.
     """
 
     cluster: Cluster
     health: Health
     metrics: ReadingMetrics
-    fetch_min_bytes: int
+    fetching: Fetching
 
     async def watermarks(self) -> dict[Partition, int]:
         """Where partitions are to be read from, once all that was read is done."""
@@ -136,10 +152,9 @@ class ConsumerThread(OpenConsumerThread):
             metadata_max_age_ms=METADATA_SECONDS * 1000,
             request_timeout_ms=REQUEST_SECONDS * 1000,
             fetch_max_bytes=FETCH_BYTES,
-            max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
-            # A fetch of few messages costs as much as one of thousands: let the broker collect some first.
-            fetch_min_bytes=self.app.fetch_min_bytes,
-            fetch_max_wait_ms=FETCH_WAIT_MS,
+            max_partition_fetch_bytes=self.app.fetching.partition_bytes,
+            fetch_min_bytes=self.app.fetching.min_bytes,
+            fetch_max_wait_ms=self.app.fetching.wait_ms,
             **driver.credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
         )
 

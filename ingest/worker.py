@@ -36,7 +36,7 @@ from ingest.lander import Fetch
 from ingest.metrics import Metrics
 from ingest.registry import Registry, json_texts
 from ingest.settings import Settings
-from ingest.transport import FETCH_MIN_BYTES, ReadingMetrics, TransportApp
+from ingest.transport import LANDING, ReadingMetrics, TransportApp
 
 #: Of mallopt(3): how many arenas the allocator may have. By itself it gives one to nearly every thread, and what a
 #: compaction has freed in all of them stays there, in pieces (docs/decisions/0002-memory-of-the-worker.md).
@@ -237,7 +237,7 @@ class ReadingApp(faust.App, TransportApp):
     """Of the metrics."""
     metrics_port: int | None
     """Where they are served, as the setting `metrics_port` has it."""
-    fetch_min_bytes = FETCH_MIN_BYTES
+    fetching = LANDING
 
     def __init__(self, id: str, **options: Any) -> None:
         self._from_settings: dict[str, Any] = {}
