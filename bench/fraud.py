@@ -34,7 +34,7 @@ from ingest import fraud, kafka
 from ingest.contracts import contract_for
 from ingest.fraud import Model
 from ingest.settings import Settings
-from levain.learn.purchases import Parameters, _forest_of, _History, train
+from levain.learn.purchases import History, Parameters, grower, train
 from levain.samples import generate
 from levain.samples.events.fraud import is_fraudulent
 from levain.samples.producer import Period
@@ -85,12 +85,12 @@ def _with_bursts(
     """Scores of a forest that also sees how many purchases of the customer came just before."""
     bursts = [(float(str(row[4])), float(str(row[5]))) for row in found]
     seen = [each for each in purchases if each.event_time.date() < until]
-    history, parameters = _History(seen), Parameters()
+    history, parameters = History(seen), Parameters()
     rows: list[Sequence[float]] = []
     for purchase, burst in zip(purchases, bursts, strict=True):
         known = history.without_its_day(purchase) if purchase.event_time.date() < until else None
         rows.append([*fraud.features(purchase, model.profile, known), *burst])
-    forest = _forest_of()(rows[: len(seen)], parameters)
+    forest = grower()(rows[: len(seen)], parameters)
     scores = [float(forest.score(row)) for row in rows]
     threshold = sorted(scores[: len(seen)], reverse=True)[int(parameters.expected_rate * len(seen)) - 1]
     later = scores[len(seen) :]

@@ -115,7 +115,8 @@ class Profile:
     customers: Mapping[str, Customer]
 
 
-_NOBODY = Customer(0, 0, 0.0, {})
+NOBODY = Customer(0, 0, 0.0, {})
+"""Of whom nothing is known."""
 
 
 def read_purchase(value: str | bytes | None) -> Purchase:
@@ -203,7 +204,7 @@ def features(purchase: Purchase, profile: Profile, customer: Customer | None = N
         profile: what was usual.
         customer: the profile's customer without this purchase, in training; else who the profile knows.
     """
-    known = customer or profile.customers.get(purchase.customer_id, _NOBODY)
+    known = customer or profile.customers.get(purchase.customer_id, NOBODY)
     habits = [
         -math.log2((known.seen.get(habit, {}).get(getattr(purchase, habit), 0) + 0.5) / (known.days + 1))
         for habit in HABITS

@@ -97,7 +97,7 @@ def train(
         Unavailable: the catalog or the storage does not answer.
     """
     chosen = parameters or Parameters()
-    grow = _forest_of()
+    grow = grower()
     try:
         table = load_bronze(open_catalog(settings), TABLE)
     except NoSuchTableError as error:
@@ -129,7 +129,7 @@ def model_of(
     purchases: Iterable[Purchase], until: date, parameters: Parameters, source: Mapping[str, Any]
 ) -> tuple[str, str]:
     """Version and text of a model that is trained on these purchases; raises what `train` does."""
-    return _model(list(purchases), until, parameters, source, _forest_of())[:2]
+    return _model(list(purchases), until, parameters, source, grower())[:2]
 
 
 def _purchases(table: Table, snapshot_id: int) -> tuple[list[Purchase], int]:
@@ -172,7 +172,7 @@ def _model(
             f"There are {len(seen)} purchases before {until}, and a forest needs {parameters.samples} at least.",
             "Train until a later day, or when more have landed.",
         )
-    history = _History(seen)
+    history = History(seen)
     rows: list[Sequence[float]] = [features(each, history.profile, history.without_its_day(each)) for each in seen]
     forest = grow(rows, parameters)
     scores = sorted((forest.score(row) for row in rows), reverse=True)
@@ -188,7 +188,7 @@ def _model(
     return version, text, threshold, len(seen)
 
 
-class _History:
+class History:
     """What customers did, by the day.
 
     In training a purchase is looked at with the customer's other days only, as a purchase that comes later will be: in
@@ -232,7 +232,7 @@ class _History:
         return Customer(len(days), len(amounts), math.fsum(amounts), seen)
 
 
-def _forest_of() -> Grow:
+def grower() -> Grow:
     """What grows a forest, by scikit-learn.
 
     Raises:

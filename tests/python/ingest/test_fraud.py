@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def test_the_forest_scores_as_scikit_learn_does() -> None:
     rng = random.Random(2)
     rows = [fraud.array("f", (rng.gauss(0, 1) for _ in fraud.FEATURES)) for _ in range(300)]
     parameters = learn.Parameters(trees=10, samples=128, seed=3)
-    forest: Forest = learn._forest_of()(rows, parameters)
+    forest: Forest = learn.grower()(rows, parameters)
     theirs = ensemble.IsolationForest(n_estimators=10, max_samples=128, random_state=3)
     table = [list(row) for row in rows]
     expected = -theirs.fit(table).score_samples(table)
@@ -58,7 +59,7 @@ def test_an_event_has_the_fields_of_its_contract(model: Model) -> None:
     event = json.loads(model.event(purchase)[0])
     assert list(event) == [field.name for field in contract.members]
     assert (event["purchase_event_id"], event["customer_id"]) == (purchase.event_id, purchase.customer_id)
-    assert fraud.re.fullmatch(str(contract.by_name["model_version"].pattern), event["model_version"])
+    assert re.fullmatch(str(contract.by_name["model_version"].pattern), event["model_version"])
     assert event["trained_until"] == UNTIL.isoformat()
     assert 0 < event["score"] <= 1
 
@@ -73,7 +74,7 @@ def test_the_id_of_a_score_is_of_the_purchase_and_the_version(model: Model) -> N
 
 
 def test_what_is_usual_for_a_customer_is_less_surprising(model: Model) -> None:
-    known = next(each for each in purchases() if model.profile.customers.get(each.customer_id, fraud._NOBODY).days > 3)
+    known = next(each for each in purchases() if model.profile.customers.get(each.customer_id, fraud.NOBODY).days > 3)
     usual = max(model.profile.customers[known.customer_id].seen["device"].items(), key=lambda each: each[1])[0]
 
     def surprise(device: str) -> float:

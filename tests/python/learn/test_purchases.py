@@ -19,7 +19,7 @@ from ingest.contracts import contract_for
 from ingest.errors import BadInput, ConfigurationError
 from ingest.lander import Fetch, land
 from ingest.settings import Settings
-from levain.learn.purchases import MOST_VALUES, Trained, model_of, train
+from levain.learn.purchases import MOST_VALUES, History, Trained, model_of, train
 
 PLACE = ("test", "purchases", 0)
 
@@ -61,9 +61,7 @@ def test_a_purchase_is_compared_with_the_other_days_of_its_customer() -> None:
     one = replace(purchases()[0], customer_id="C1", device="V1")
     days = [replace(one, event_id=f"{n:036d}", event_time=one.event_time + timedelta(days=n)) for n in range(3)]
     other = replace(days[2], event_id="b" * 36, device="V2")
-    from levain.learn.purchases import _History
-
-    history = _History([*days, other])
+    history = History([*days, other])
     assert history.profile.customers["C1"].seen["device"] == {"V1": 3, "V2": 1}
     assert (history.profile.customers["C1"].days, history.profile.customers["C1"].purchases) == (3, 4)
     without = history.without_its_day(other)
