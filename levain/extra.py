@@ -58,6 +58,27 @@ def add(app: typer.Typer, source: typer.Typer) -> None:
         stack.up_beside("scores", "ingest.scores", model=version)
 
     @app.command()
+    def forecast(
+        days: Annotated[int, typer.Option(help="how many days ahead", min=1, max=14)] = 7,
+        as_of: Annotated[
+            datetime | None,
+            typer.Option(help="with what was known on that day; else the last full one", formats=["%Y-%m-%d"]),
+        ] = None,
+        back_test: Annotated[
+            bool, typer.Option("--back-test", help="publish nothing; print how good the last weeks' would have been")
+        ] = False,
+    ) -> None:
+        """What each shop will sell, as events."""
+        from ingest.settings import load_settings
+        from levain.learn import demand
+
+        day = as_of.date() if as_of else None
+        if back_test:
+            demand.run_back_test(load_settings(), day)
+        else:
+            demand.run(load_settings(), day, days)
+
+    @app.command()
     def new(
         folder: Annotated[Path, typer.Argument(metavar="NAME", help="folder of the project, such as ../myshop")],
         sample: Annotated[

@@ -44,7 +44,7 @@ COMPANY = (
         "levain/dev/picture.py",
         "levain/dev/template/*",
     ),
-    *("levain/samples/company.py", "levain/samples/events/*"),
+    *("levain/learn/*", "levain/samples/company.py", "levain/samples/events/*"),
     *(
         "models/gold/*",
         "models/messages/*",

@@ -75,3 +75,37 @@
 {% macro spark___whole_quotient(dividend, divisor) %}
     {{- return('((' ~ dividend ~ ') div nullif(' ~ divisor ~ ', 0))') -}}
 {% endmacro %}
+
+{% macro mean_of(count, total) %}
+    {#-
+      Mean of whole numbers, rounded half away from zero; null for none.
+
+      count: how many there are; total: their sum, below 10^11; bigints. Returns decimal(12, 4).
+
+      Sums are exact, so it does not depend on the order of the rows; a division of two doubles is rounded alike by every
+      engine (IEEE 754), and costs a tenth of decimal_division.
+    -#}
+    cast(
+            cast(round(cast({{ total }} * 10000 as double) / nullif({{ count }}, 0)) as bigint)
+            * cast(0.0001 as decimal(5, 4)) as decimal(12, 4)
+        )
+{%- endmacro %}
+
+{% macro standard_deviation(count, total, squares) %}
+    {#-
+      Standard deviation of a sample of whole numbers, rounded to hundredths; null for fewer than two.
+
+      count: how many there are; total: their sum; squares: the sum of their squares; bigints. Returns decimal(12, 2).
+
+      Exact sums, then a quotient and a root that every engine rounds alike, as mean_of.
+    -#}
+    cast(
+            cast(round(
+                100 * sqrt(
+                    cast({{ count }} * {{ squares }} - {{ total }} * {{ total }} as double)
+                    / nullif({{ count }} * ({{ count }} - 1), 0)
+                )
+            ) as bigint)
+            * cast(0.01 as decimal(3, 2)) as decimal(12, 2)
+        )
+{%- endmacro %}

@@ -2,6 +2,7 @@
 {{ all_messages([
     ref('int_customer_changes__verdicts'),
     ref('int_customer_feedback__verdicts'),
+    ref('int_demand_forecasts__verdicts'),
     ref('int_equipment_extracts__verdicts'),
     ref('int_equipment_metrics__verdicts'),
     ref('int_inventory_updates__verdicts'),

@@ -2,6 +2,7 @@
 {{ field_metrics([
     (ref('int_customer_changes__verdicts'), customer_changes_contract()),
     (ref('int_customer_feedback__verdicts'), customer_feedback_contract()),
+    (ref('int_demand_forecasts__verdicts'), demand_forecasts_contract()),
     (ref('int_equipment_extracts__verdicts'), equipment_extracts_contract()),
     (ref('int_equipment_metrics__verdicts'), equipment_metrics_contract()),
     (ref('int_inventory_updates__verdicts'), inventory_updates_contract()),

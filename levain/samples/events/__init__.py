@@ -75,7 +75,7 @@ SOURCES: dict[str, Source] = {
 
 """Topic -> how its events come about."""
 
-WITHOUT_EVENTS = frozenset({"purchase-scores"})
+WITHOUT_EVENTS = frozenset({"demand-forecasts", "purchase-scores"})
 """Topics into which only the project's own commands publish: they have no sample events."""
 
 MEMBERS: dict[str, list[Any]] = {

@@ -9,11 +9,11 @@
     superseded_changes=ref('product_changes_superseded'),
     facts=[
         ref('sales_events'), ref('customer_feedback'), ref('promotion_notices'), ref('purchases'),
-        ref('inventory_updates'),
+        ref('inventory_updates'), ref('demand_forecasts'),
     ],
     superseded_facts=[
         ref('sales_events_superseded'), ref('customer_feedback_superseded'), ref('promotion_notices_superseded'),
-        ref('purchases_superseded'), ref('inventory_updates_superseded'),
+        ref('purchases_superseded'), ref('inventory_updates_superseded'), ref('demand_forecasts_superseded'),
     ],
     member='product_id',
     valid_from='valid_from',

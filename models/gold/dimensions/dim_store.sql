@@ -7,10 +7,13 @@
 {{ scd2_dimension(
     changes=ref('store_extracts'),
     superseded_changes=ref('store_extracts_superseded'),
-    facts=[ref('sales_events'), ref('customer_feedback'), ref('promotion_notices'), ref('inventory_updates')],
+    facts=[
+        ref('sales_events'), ref('customer_feedback'), ref('promotion_notices'), ref('inventory_updates'),
+        ref('demand_forecasts'),
+    ],
     superseded_facts=[
         ref('sales_events_superseded'), ref('customer_feedback_superseded'), ref('promotion_notices_superseded'),
-        ref('inventory_updates_superseded'),
+        ref('inventory_updates_superseded'), ref('demand_forecasts_superseded'),
     ],
     member='store_id',
     valid_from='event_time',

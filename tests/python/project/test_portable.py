@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from hashlib import md5
 from pathlib import Path
-from statistics import median
+from statistics import median, stdev
 from typing import Any
 
 import duckdb
@@ -317,6 +317,13 @@ QUERIES = {
     "(order by id nulls last rows between 5 preceding and 1 preceding) as list from (select id, "
     "case when id % 4 <> 1 then cast(id * 7 % 11 - 4 as decimal(24, 6)) end as n from texts) as numbers) as windows "
     "order by id",
+    **{
+        name: f"select id, {{{{ {name}({arguments}) }}}} as answer from (select id, count(v) over five as c, "
+        "cast(sum(v) over five as bigint) as t, cast(sum(v * v) over five as bigint) as s from (select id, "
+        "cast(id * id * 7919 % 1013 * (id % 7) as bigint) as v from texts) as numbers "
+        "window five as (order by id nulls last rows between 5 preceding and 1 preceding)) as windows order by id"
+        for name, arguments in (("mean_of", "'c', 't'"), ("standard_deviation", "'c', 't', 's'"))
+    },
     "count_distinct": "select id % 3 as id, {{ count_distinct('t') }} as answer from texts "
     "group by id % 3 order by id % 3",
     "list_rows": f"with lists as (select id, {{{{ json_items({MEMBER}) }}}} as list "
@@ -627,6 +634,19 @@ def test_a_median_is_of_the_values_that_are_there(results: dict[str, dict[str, p
     rows = [(number % 3, text) for number, text in enumerate(inputs()["texts"].column("t").to_pylist())]
     there = [len({text for third, text in rows if third == each and text is not None}) for each in range(3)]
     assert answers(results, "count_distinct") == there
+
+
+def test_means_and_deviations_are_rounded_to_the_same_digit(results: dict[str, dict[str, pa.Table]]) -> None:
+    numbers = [number * number * 7919 % 1013 * (number % 7) for number in range(len(inputs()["texts"]))]
+    before = [numbers[max(place - 5, 0) : place] for place in range(len(numbers))]
+    assert answers(results, "mean_of") == [
+        (Decimal(sum(values)) / len(values)).quantize(Decimal("0.0001"), ROUND_HALF_UP) if values else None
+        for values in before
+    ]
+    assert answers(results, "standard_deviation") == [
+        Decimal(stdev(values)).quantize(Decimal("0.01"), ROUND_HALF_UP) if len(values) > 1 else None
+        for values in before
+    ]
 
 
 def test_hashes(results: dict[str, dict[str, pa.Table]]) -> None:
