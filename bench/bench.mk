@@ -1,6 +1,7 @@
 # The benchmarks and the chaos run, as the Makefile includes them.
 BENCH_JARS := .cache/bench-jars
 BENCHES := landing commits memory freshness build anomalies fraud
+BENCHES := landing commits memory freshness build anomalies forecast
 
 .PHONY: bench-jars chaos bench
 

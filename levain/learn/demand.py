@@ -59,7 +59,7 @@ PARAMETERS: dict[str, Any] = {
     "learning_rate": 0.05,
     "max_iter": 100,
     "max_leaf_nodes": 15,
-    "min_samples_leaf": 100,
+    "min_samples_leaf": 30,
     "l2_regularization": 1.0,
     "early_stopping": False,
     "random_state": 0,
@@ -287,7 +287,9 @@ class Score(NamedTuple):
     Attributes:
         forecasts: how many were compared.
         units: what was sold, in all.
-        error, naive_error: sums of the absolute errors, of the model and of the same weekday before.
+        error: sum of the absolute errors.
+        naive_error: the same, had the last known day of the same weekday been the forecast.
+        mean_error: the same, had the mean of the last 28 days been the forecast.
         bias: sum of what was expected less what was sold.
         covered: how many lay in their interval.
     """
@@ -297,6 +299,7 @@ class Score(NamedTuple):
     units: float
     error: float
     naive_error: float
+    mean_error: float
     bias: float
     covered: int
 
@@ -564,24 +567,29 @@ def back_test(
             sold,
             abs(expected - sold),
             abs(naive - sold),
+            abs(asked.columns["mean"] - sold),
             expected - sold,
             covered,
         )
         parts.append(np.column_stack(columns))
     rows = np.concatenate(parts)
     return [
-        Score._make([horizon, len(these), *these[:, 1:5].sum(axis=0).tolist(), int(these[:, 5].sum())])
+        Score._make([horizon, len(these), *these[:, 1:6].sum(axis=0).tolist(), int(these[:, 6].sum())])
         for horizon in range(1, 8)
         if len(these := rows[rows[:, 0] == horizon])
     ]
 
 
+def total(scores: Sequence[Score]) -> Score:
+    """One of all days ahead, which are 0 in it."""
+    return Score._make([0, *(sum(each) for each in list(zip(*scores, strict=True))[1:])])
+
+
 def show_scores(title: str, scores: Sequence[Score]) -> None:
-    """Print scores by days ahead, and of all; errors as a part of what was sold (WAPE)."""
-    total = Score._make([0, *(sum(each) for each in list(zip(*scores, strict=True))[1:])])
+    """Print scores by days ahead, and of all; absolute errors as a part of what was sold (WAPE)."""
     show_table(
         title,
-        ("days ahead", "forecasts", "units sold", "WAPE", "naive WAPE", "MAE", "bias", "in the interval"),
+        ("days ahead", "forecasts", "units sold", "WAPE", "naive", "mean", "MAE", "bias", "in the interval"),
         [
             (
                 each.horizon_days or "all",
@@ -589,11 +597,12 @@ def show_scores(title: str, scores: Sequence[Score]) -> None:
                 round(each.units),
                 f"{each.error / each.units:.1%}",
                 f"{each.naive_error / each.units:.1%}",
+                f"{each.mean_error / each.units:.1%}",
                 f"{each.error / each.forecasts:.2f}",
                 f"{each.bias / each.units:+.1%}",
                 f"{each.covered / each.forecasts:.1%}",
             )
-            for each in (*scores, total)
+            for each in (*scores, total(scores))
         ],
     )
 

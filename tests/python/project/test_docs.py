@@ -87,6 +87,8 @@ def test_exposures_are_what_the_commands_read() -> None:
     for command, module in modules.items():
         for table, also, counts in read.findall((PROJECT_ROOT / "levain" / f"{module}.py").read_text(encoding="utf-8")):
             found.add((f"levain {command}", "quality_messages" if counts else table or also))
+    demand = (PROJECT_ROOT / "levain" / "learn" / "demand.py").read_text(encoding="utf-8")
+    found |= {("levain forecast", table) for table in re.findall(r"\bgold\.(\w+)", demand)}
     assert said == found
 
 

@@ -21,6 +21,8 @@ KEYS_OF_ANOTHER = {
     "weather_observations": ONE_COPY + "weather_data",
     "marketplace_clients_history": "dim_marketplace_client, which has a row for each",
     "marketplace_produits_history": "dim_marketplace_product, which has a row for each",
+    "feat_demand_forecast": "int_sales__daily, whose days and products it pairs; to test its own would read all days",
+    "mart_demand_forecast": "fct_demand_forecast, joined with at most one row of each other table",
     "mart_customer_retention": "fct_sales, whose months it groups; to test its own would read all sales in each build",
     "mart_sales_performance": "int_sales__daily, joined with the one current version of each shop and product",
 }

@@ -126,6 +126,8 @@ def keys_of(table: str) -> list[str]:
 OTHER_KEYS = {
     "mart_customer_retention": ["sales_month"],
     "mart_sales_performance": ["sale_date", "store_id", "product_id"],
+    "mart_demand_forecast": ["event_id"],
+    "feat_demand_forecast": ["feature_date", "store_id", "product_id"],
     "mart_product_sales": ["product_id"],
     "mart_top_products": ["sales_month", "product_id"],
     "top_produits": ["produit_id"],
