@@ -15,6 +15,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 from descriptions import descriptions
+import yaml
+from forecasts import TOPIC, forecasts
 from lake import Lake, Record
 from openlineage.client import event_v2
 from openlineage.client.generated import (
@@ -47,7 +49,7 @@ NEUTRAL = (None, 0, False)
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    """Sample messages of every topic, some of them faulty, built once."""
+    """Sample messages of every topic, some of them faulty, and forecasts, built once."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("LEVAIN_HOME", "DBT_PROFILES_DIR"):
             patch.delenv(name, raising=False)
@@ -56,6 +58,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
         for number, message in enumerate(generate(None, EVENTS, 1, "all")):
             records = places.setdefault((message.topic, number % 2), [])
             records.append(Record(len(records), number, message.key, message.value, list(message.headers)))
+        made = enumerate(forecasts(places["sales-events", 0], 40))
+        places[TOPIC, 0] = [Record(offset, offset, key, value, list(headers)) for offset, (key, value, headers) in made]
         for (topic, partition), records in places.items():
             lake.land(topic, partition, records)
         lake.build()
