@@ -90,15 +90,16 @@ measured as (
     select
         *,
         count(units_sold) over ({{ last_28_days }}) as days_sold_28_days,
-        {% for days in [1, 7, 14, 28] %}
-        cast(sum(units) over ({{ shelf_days }} {{ days }} preceding and {{ days }} preceding) as bigint)
-            as units_{{ days }}_days_ago,
-        {% endfor %}
-        {% for days, window in [(7, last_7_days), (28, last_28_days)] %}
-        cast(count(*) over ({{ window }}) as bigint) as open_days_{{ days }}_days,
-        cast(sum(units) over ({{ window }}) as bigint) as units_{{ days }}_days,
-        cast(sum(units * units) over ({{ window }}) as bigint) as squares_{{ days }}_days{{ ',' if not loop.last }}
-        {% endfor %}
+        cast(sum(units) over ({{ shelf_days }} 1 preceding and 1 preceding) as bigint) as units_1_day_ago,
+        cast(sum(units) over ({{ shelf_days }} 7 preceding and 7 preceding) as bigint) as units_7_days_ago,
+        cast(sum(units) over ({{ shelf_days }} 14 preceding and 14 preceding) as bigint) as units_14_days_ago,
+        cast(sum(units) over ({{ shelf_days }} 28 preceding and 28 preceding) as bigint) as units_28_days_ago,
+        cast(count(*) over ({{ last_7_days }}) as bigint) as open_days_7_days,
+        cast(sum(units) over ({{ last_7_days }}) as bigint) as units_7_days,
+        cast(sum(units * units) over ({{ last_7_days }}) as bigint) as squares_7_days,
+        cast(count(*) over ({{ last_28_days }}) as bigint) as open_days_28_days,
+        cast(sum(units) over ({{ last_28_days }}) as bigint) as units_28_days,
+        cast(sum(units * units) over ({{ last_28_days }}) as bigint) as squares_28_days
     from shelves
 
 ),
@@ -116,13 +117,22 @@ days as (
 
 ),
 
+product_days as (
+
+    select distinct
+        product_id,
+        feature_date
+    from rows_of_days
+
+),
+
 categories as (
 
     select
         days.product_id,
         days.feature_date,
         {{ last_by('changes.category', ['changes.valid_from', 'changes.event_time', 'changes.event_id']) }} as category
-    from (select distinct product_id, feature_date from rows_of_days) as days
+    from product_days as days
     inner join product_changes as changes
         on
             days.product_id = changes.product_id
@@ -196,18 +206,18 @@ final as (
         days.units,
         {{ decimal_division('days.gross_amount', 'days.units_sold', 12, 4) }} as unit_price,
         {{ decimal_division('days.discount_amount', 'days.gross_amount', 7, 6) }} as discount_rate,
-        days.units_1_days_ago as units_1_day_ago,
+        days.units_1_day_ago,
         days.units_7_days_ago,
         days.units_14_days_ago,
         days.units_28_days_ago,
-        {% for length in [7, 28] %}
-        days.open_days_{{ length }}_days,
-        {{ mean_of('days.open_days_%d_days' % length, 'days.units_%d_days' % length) }}
-            as units_mean_{{ length }}_days,
-        {{ standard_deviation(
-            'days.open_days_%d_days' % length, 'days.units_%d_days' % length, 'days.squares_%d_days' % length
-        ) }} as units_deviation_{{ length }}_days,
-        {% endfor %}
+        days.open_days_7_days,
+        {{ mean_of('days.open_days_7_days', 'days.units_7_days') }} as units_mean_7_days,
+        {{ standard_deviation('days.open_days_7_days', 'days.units_7_days', 'days.squares_7_days') }}
+            as units_deviation_7_days,
+        days.open_days_28_days,
+        {{ mean_of('days.open_days_28_days', 'days.units_28_days') }} as units_mean_28_days,
+        {{ standard_deviation('days.open_days_28_days', 'days.units_28_days', 'days.squares_28_days') }}
+            as units_deviation_28_days,
         calendar.iso_day_of_week,
         calendar.month_number,
         calendar.is_public_holiday,
