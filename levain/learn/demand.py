@@ -349,8 +349,8 @@ class Model:
         self._fit(questions.where(questions.columns["target_date"] <= began))
         newest = questions.where(questions.columns["made_on"] >= began)
         expected = self.units(newest)
-        errors = (newest.columns["units"] - expected) / _spread(expected)
-        self._low, self._high = np.quantile(errors, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+        residuals = (newest.columns["units"] - expected) / _spread(expected)
+        self._low, self._high = np.quantile(residuals, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
         self._fit(questions)
 
     def _fit(self, questions: Questions) -> None:
@@ -385,7 +385,7 @@ def _spread(expected: Floats) -> Floats:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Sums of doubles depend on how many threads share them; one gives the same on each machine."""
+    """Sums of doubles depend on how many threads share them; with one they do not depend on the cores."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):

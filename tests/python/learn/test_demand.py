@@ -16,6 +16,7 @@ from random import Random
 import duckdb
 import pyarrow as pa
 import pytest
+import typer
 from confluent_kafka import Consumer, TopicPartition
 from kafka_broker import Broker
 from lake import Lake, Record, own_environment
@@ -24,6 +25,7 @@ from ingest import kafka
 from ingest.contracts import contract_for
 from ingest.errors import LevainError
 from ingest.settings import PROJECT_ROOT, Settings
+from levain.cli import app
 from levain.learn import demand
 from levain.samples import generate
 from levain.samples.producer import Period
@@ -145,6 +147,17 @@ def test_shops_that_are_closed_on_that_weekday_and_announced_promotions_are_seen
     built.execute("delete from silver.promotion_notices where starts_at > ?", [before])
     without = {(each.store_id, each.product_id, each.forecast_date): each for each in made(built, before)}
     assert inside.units > Decimal("1.4") * without["S1", "P1", inside.forecast_date].units
+
+
+def test_more_products_than_places_share_one(built: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demand, "PLACES", 2)
+    found = made(built, LAST)
+    assert {each.product_id for each in found} == set(MEANS)
+
+
+def test_the_command_looks_as_far_ahead_as_the_model_is_trained_to() -> None:
+    (option,) = [each for each in typer.main.get_command(app).commands["forecast"].params if each.name == "days"]
+    assert option.type.max == demand.MOST_DAYS
 
 
 def test_what_comes_later_changes_no_forecast(built: duckdb.DuckDBPyConnection) -> None:
