@@ -20,7 +20,7 @@ ENGINE_FOLDERS = ("macros/portable", "macros/adapters")
 """Where engines may be named."""
 
 FUNCTIONS = {
-    "hour_start, month_start": ("date_trunc", "trunc", "time_bucket", "last_day"),
+    "hour_start, week_start, month_start": ("date_trunc", "trunc", "time_bucket", "last_day"),
     "days_between, micros_between or seconds_between": ("date_diff", "datediff", "age", "date_sub", "timestampdiff"),
     "add_days or add_seconds": ("date_add", "dateadd", "timestampadd", "add_months"),
     "year_of, quarter_of, month_of, day_of_month, iso_day_of_week, iso_week or hour_of": (

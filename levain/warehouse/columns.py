@@ -12,6 +12,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from graphlib import TopologicalSorter
@@ -167,44 +168,9 @@ def trace(settings: Settings, manifest: Manifest) -> Columns:
     Raises:
         LevainError: a model cannot be compiled, or DuckDB refuses its SQL.
     """
-    settings.run_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=settings.run_dir, prefix="compiled-") as home:
-        scratch = Settings(home=Path(home))
-        run_dbt(scratch, ["compile", "--full-refresh"], "Compiling the models", manifest)
+    with _scratch(settings) as scratch:
+        document, nodes, names, relations = _compiled(scratch, manifest)
         target = scratch.root / "target"
-        document = json.loads((target / "manifest.json").read_bytes())
-        nodes = {
-            node: each
-            for node, each in (document["sources"] | document["nodes"]).items()
-            if each["resource_type"] in ("source", "seed", "snapshot", "model")
-        }
-        names = {
-            node: f"{each['schema']}.{each['name']}" if each["resource_type"] == "source" else each["name"]
-            for node, each in nodes.items()
-        }
-        parents = {
-            node: [p for p in each.get("depends_on", {}).get("nodes", []) if p in nodes] for node, each in nodes.items()
-        }
-        relations = {
-            names[node]: Relation(
-                name=names[node],
-                table=f"{nodes[node]['schema']}.{nodes[node]['name']}",
-                kind=nodes[node]["resource_type"],
-                path="" if nodes[node]["resource_type"] == "source" else nodes[node]["original_file_path"],
-                description=nodes[node]["description"],
-                code=nodes[node].get("compiled_code") or _seed(nodes[node]),
-                parents=[names[parent] for parent in parents[node]],
-                texts={name: each["description"] for name, each in nodes[node]["columns"].items()},
-                rows_from=nodes[node]["config"].get("meta", {}).get("rows_from"),
-            )
-            for node in TopologicalSorter(parents).static_order()
-        }
-        with create_tables(relations.values()) as connection:
-            for table, column, kind in connection.execute(
-                "select table_schema || '.' || table_name, column_name, lower(data_type) "
-                "from information_schema.columns where table_catalog = 'levain' order by ordinal_position"
-            ).fetchall():
-                relations[table if table in relations else table.partition(".")[2]].types[column] = kind
         (target / "catalog.json").write_text(json.dumps(_catalog(nodes, names, relations)), encoding="utf-8")
         extractor, untraced = colibri(target / "manifest.json", target / "catalog.json")
         traced = extractor.extract_project_lineage()["lineage"]["parents"]
@@ -225,6 +191,66 @@ def trace(settings: Settings, manifest: Manifest) -> Columns:
         for each in document["exposures"].values()
     ]
     return Columns(relations, exposures, untraced)
+
+
+def compiled(settings: Settings, manifest: Manifest) -> dict[str, Relation]:
+    """Every relation with its SQL and types, parents first, and not yet which columns its own are computed from.
+
+    Raises:
+        LevainError: a model cannot be compiled, or DuckDB refuses its SQL.
+    """
+    with _scratch(settings) as scratch:
+        return _compiled(scratch, manifest)[3]
+
+
+@contextmanager
+def _scratch(settings: Settings) -> Iterator[Settings]:
+    """An empty home that is thrown away."""
+    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=settings.run_dir, prefix="compiled-") as home:
+        yield Settings(home=Path(home))
+
+
+def _compiled(
+    scratch: Settings, manifest: Manifest
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]], dict[str, str], dict[str, Relation]]:
+    """dbt's manifest of the compiled project, its nodes that are relations, their names, and the relations."""
+    run_dbt(scratch, ["compile", "--full-refresh"], "Compiling the models", manifest)
+    target = scratch.root / "target"
+    document = json.loads((target / "manifest.json").read_bytes())
+    nodes = {
+        node: each
+        for node, each in (document["sources"] | document["nodes"]).items()
+        if each["resource_type"] in ("source", "seed", "snapshot", "model")
+    }
+    names = {
+        node: f"{each['schema']}.{each['name']}" if each["resource_type"] == "source" else each["name"]
+        for node, each in nodes.items()
+    }
+    parents = {
+        node: [p for p in each.get("depends_on", {}).get("nodes", []) if p in nodes] for node, each in nodes.items()
+    }
+    relations = {
+        names[node]: Relation(
+            name=names[node],
+            table=f"{nodes[node]['schema']}.{nodes[node]['name']}",
+            kind=nodes[node]["resource_type"],
+            path="" if nodes[node]["resource_type"] == "source" else nodes[node]["original_file_path"],
+            description=nodes[node]["description"],
+            code=nodes[node].get("compiled_code") or _seed(nodes[node]),
+            parents=[names[parent] for parent in parents[node]],
+            texts={name: each["description"] for name, each in nodes[node]["columns"].items()},
+            rows_from=nodes[node]["config"].get("meta", {}).get("rows_from"),
+        )
+        for node in TopologicalSorter(parents).static_order()
+    }
+    with create_tables(relations.values()) as connection:
+        for table, column, kind in connection.execute(
+            "select table_schema || '.' || table_name, column_name, lower(data_type) "
+            "from information_schema.columns where table_catalog = 'levain' order by ordinal_position"
+        ).fetchall():
+            relations[table if table in relations else table.partition(".")[2]].types[column] = kind
+    return document, nodes, names, relations
 
 
 def create_tables(relations: Iterable[Relation]) -> duckdb.DuckDBPyConnection:

@@ -6,7 +6,7 @@
   event was in, since the event may have moved to another group.
 #}
 
-{% macro aggregate(facts, keys, superseded=none, superseded_keys={}, only=none) %}
+{% macro aggregate(facts, keys, superseded=none, superseded_keys={}, only=none, where=none) %}
 {#-
   Used as a call block whose body is the measures, a part of the select list.
 
@@ -18,6 +18,7 @@
   only             where the first key is a date that `facts` does not have as a column: the condition on `facts` that it
                    lies between `first_key` and `last_key`. Both become constants, the first and the last of the touched
                    groups, so that files and row groups of other dates are not read
+  where            condition on `facts`, whose others are in no group, such as those without a key: null equals nothing
 -#}
 with
 {%- if is_incremental() %}
@@ -45,9 +46,11 @@ facts as (
             {%- for key, sql in keys.items() %}
             {{ 'and ' if not loop.first }}{{ 'facts.' ~ sql if sql == key else sql }} = touched_groups.{{ key }}
             {%- endfor %}
-    {%- if only %}
-    where {{ between_touched(only, keys | first, touched) }}
     {%- endif %}
+    {%- set conditions = ([between_touched(only, keys | first, touched)] if only and is_incremental() else [])
+        + ([where] if where else []) %}
+    {%- if conditions %}
+    where {{ conditions | join(' and ') }}
     {%- endif %}
 
 ),

@@ -35,6 +35,11 @@
     cast(date_trunc('month', {{ date }}) as date)
 {%- endmacro %}
 
+{% macro week_start(date) %}
+    {#- Monday of its week. date: date expression. Returns a date. -#}
+    cast(date_trunc('week', {{ date }}) as date)
+{%- endmacro %}
+
 {% macro year_of(date) %}
     {#- date: date expression. Returns an integer. -#}
     cast(year({{ date }}) as int)

@@ -23,6 +23,9 @@ KEYS_OF_ANOTHER = {
     "marketplace_produits_history": "dim_marketplace_product, which has a row for each",
     "feat_demand_forecast": "int_sales__daily, whose days and products it pairs; to test its own would read all days",
     "mart_demand_forecast": "fct_demand_forecast, joined with at most one row of each other table",
+    "feat_customer_churn": "int_customers__weekly, which it groups; to test its own would read all weeks in each build",
+    "mart_churn_risk": "feat_customer_churn, of which it is one week",
+    "mart_equipment_health": "feat_equipment_maintenance, with the one current version of each piece of equipment",
     "mart_customer_retention": "fct_sales, whose months it groups; to test its own would read all sales in each build",
     "mart_sales_performance": "int_sales__daily, joined with the one current version of each shop and product",
 }

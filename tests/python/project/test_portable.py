@@ -7,7 +7,7 @@ import random
 import re
 import sys
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from hashlib import md5
 from pathlib import Path
@@ -294,6 +294,7 @@ EXPRESSIONS: dict[str, tuple[str, str]] = {
     "hour_start": ("stamps", "hour_start('ts')"),
     "day_start": ("dates", "day_start('d')"),
     "month_start": ("dates", "month_start('d')"),
+    "week_start": ("dates", "week_start('d')"),
     "year_of": ("dates", "year_of('d')"),
     "quarter_of": ("dates", "quarter_of('d')"),
     "month_of": ("dates", "month_of('d')"),
@@ -607,6 +608,7 @@ def test_calendar(results: dict[str, dict[str, pa.Table]]) -> None:
         "day_name": lambda day: day.strftime("%A"),
         "month_name": lambda day: day.strftime("%B"),
         "month_start": lambda day: day.replace(day=1),
+        "week_start": lambda day: day - timedelta(days=day.weekday()),
     }.items():
         assert answers(results, name) == [*map(of, DATES), None], name
     for name, of_stamp in {

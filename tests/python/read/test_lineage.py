@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -28,6 +27,7 @@ from openlineage.client.generated import (
 )
 from openlineage.client.generated.base import set_producer
 from openlineage.client.serde import Serde
+from rebuild import beside, has_coordinates, needed, rebuilt
 
 from ingest.contracts import load_contracts
 from ingest.errors import LevainError
@@ -37,7 +37,7 @@ from levain.read.explain import COORDINATES, print_explanation
 from levain.read.lineage import fields_of, json_path, print_lineage
 from levain.read.openlineage import PRODUCER, events
 from levain.samples import generate
-from levain.warehouse.bronze import UNSIGNED, bronze_tables, load_extensions
+from levain.warehouse.bronze import bronze_tables
 from levain.warehouse.columns import Columns, Relation, load_columns
 
 EVENTS = 2500
@@ -73,51 +73,8 @@ def columns(lake: Lake) -> Columns:
 
 @pytest.fixture(scope="module")
 def built(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to the built tables, beside which others can be made in memory."""
-    with duckdb.connect(config={"threads": 1, **UNSIGNED}) as connection:
-        load_extensions(connection)
-        connection.execute(f"attach '{lake.settings.duckdb_file}' as levain (read_only)")
-        connection.execute("use levain; set timezone = 'UTC'")
+    with beside(lake) as connection:
         yield connection
-
-
-def has_coordinates(relation: Relation) -> bool:
-    return set(COORDINATES) <= relation.types.keys()
-
-
-def is_given(relation: Relation) -> bool:
-    """Whether a rebuild takes it as it is: what has messages for rows, and what no message of the test changes."""
-    return relation.kind != "model" or relation.name in ("latest_events", "dim_calendar") or has_coordinates(relation)
-
-
-def needed(columns: Columns, name: str) -> set[str]:
-    """A relation, and all that a rebuild makes or takes for it."""
-    relation = columns.relations[name]
-    parents = () if is_given(relation) else relation.parents
-    return {name}.union(*(needed(columns, parent) for parent in parents))
-
-
-@contextmanager
-def rebuilt(
-    built: duckdb.DuckDBPyConnection, columns: Columns, names: Iterable[str], given: Mapping[str, str]
-) -> Iterator[None]:
-    """These tables, computed again in the database `again` by the SQL of a full refresh.
-
-    given: relation -> query for its rows, instead of those that were built.
-    """
-    wanted = set().union(*(needed(columns, name) for name in names))
-    built.execute("attach ':memory:' as again")
-    try:
-        for name, relation in columns.relations.items():
-            if name in wanted:
-                built.execute(f"create schema if not exists again.{relation.table.partition('.')[0]}")
-                code = relation.code.replace('"levain".', '"again".')
-                if is_given(relation):
-                    code = given.get(name, f"select * from {relation.table}")
-                built.execute(f"create table again.{relation.table} as select * from ({code})")
-        yield
-    finally:
-        built.execute("detach again")
 
 
 def keys_of(table: str) -> list[str]:
@@ -128,6 +85,9 @@ def keys_of(table: str) -> list[str]:
 
 
 OTHER_KEYS = {
+    "feat_customer_churn": ["feature_date", "customer_id"],
+    "mart_churn_risk": ["customer_id"],
+    "mart_equipment_health": ["metric_date", "equipment_id"],
     "mart_customer_retention": ["sales_month"],
     "mart_sales_performance": ["sale_date", "store_id", "product_id"],
     "mart_demand_forecast": ["event_id"],
@@ -200,12 +160,12 @@ def compare(
             built.execute("insert into kept from listed")
             del listed
         before = {name: values(built, f"{relation.table} where {a_third(relation)}", keys, name) for name in names}
-        with rebuilt(built, columns, [relation.name], only(columns)):
+        with rebuilt(built, columns.relations, [relation.name], only(columns)):
             after = {name: values(built, f"again.{relation.table}", keys, name) for name in names}
         if relation.name == "fct_promotions":
             # the notice before the last one would take its place, and say much the same
             built.execute(f"insert into kept select {', '.join(COORDINATES)} from silver.promotion_notices")
-        with rebuilt(built, columns, [relation.name], only(columns, but=True)):
+        with rebuilt(built, columns.relations, [relation.name], only(columns, but=True)):
             without = {name: values(built, f"again.{relation.table}", keys, name) for name in names}
         for name in names:
             for key, found in before[name].items():
@@ -351,7 +311,7 @@ def test_a_value_that_changes_changes_the_columns_that_are_computed_from_it_and_
 ) -> None:
     relation = columns.relations[table]
     users = [name for name in TABLES if columns.relations[name].table.startswith("gold.")]
-    users = [name for name in users if table in needed(columns, name)]
+    users = [name for name in users if table in needed(columns.relations, name)]
     before = contents(built, columns, users, {})
     # versions of a dimension stay the same versions if all records of a member change alike
     lot = {"product_changes": "product_id", "store_extracts": "store_id"}.get(table, "event_id")
@@ -375,7 +335,7 @@ def contents(
 ) -> dict[tuple[str, str], str]:
     """Checksum of each column of tables, as they come out, in the order of their keys."""
     found = {}
-    with rebuilt(built, columns, names, given):
+    with rebuilt(built, columns.relations, names, given):
         for name in names:
             kept = [each for each in columns.relations[name].types if each != "_build"]
             keys = ", ".join(KEYS[name])

@@ -1,0 +1,68 @@
+{#-
+  A control chart: a day's average of a machine is compared with the machine's own normal, in usual deviations. What a
+  machine usually deviates by is at least 1 % of its vibration and 0.2 % of its temperature: less says too little.
+-#}
+{{ config(materialized='view') }}
+
+with features as (
+
+    select * from {{ ref('feat_equipment_maintenance') }}
+
+),
+
+equipment as (
+
+    select * from {{ ref('dim_equipment') }}
+    where is_current
+
+),
+
+with_deviations as (
+
+    select
+        *,
+        {{ decimal_division(
+            'vibration_1d - vibration_normal', 'greatest(vibration_usual_deviation, 0.01 * vibration_normal)', 9, 2,
+        ) }} as vibration_deviations,
+        {{ decimal_division(
+            'temperature_1d - temperature_normal',
+            'greatest(temperature_usual_deviation, 0.002 * abs(temperature_normal))', 9, 2,
+        ) }} as temperature_deviations
+    from features
+
+),
+
+final as (
+
+    select
+        with_deviations.feature_date as metric_date,
+        with_deviations.equipment_id,
+        equipment.store_id,
+        equipment.equipment_type,
+        equipment.model,
+        with_deviations.vibration_deviations,
+        with_deviations.temperature_deviations,
+        coalesce(with_deviations.vibration_deviations > 8 or with_deviations.temperature_deviations > 8, false)
+            as is_drifting,
+        with_deviations.failures,
+        with_deviations.days_since_maintenance,
+        cast(with_deviations.service_interval_days - with_deviations.days_since_maintenance as bigint)
+            as days_until_service
+    from with_deviations
+    left join equipment on with_deviations.equipment_id = equipment.equipment_id
+
+)
+
+select
+    metric_date,
+    equipment_id,
+    store_id,
+    equipment_type,
+    model,
+    vibration_deviations,
+    temperature_deviations,
+    is_drifting,
+    failures,
+    days_since_maintenance,
+    days_until_service
+from final
