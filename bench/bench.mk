@@ -2,6 +2,7 @@
 BENCH_JARS := .cache/bench-jars
 BENCHES := landing commits memory freshness build anomalies fraud
 BENCHES := landing commits memory freshness build anomalies forecast
+BENCHES := landing commits memory freshness build anomalies predictions
 
 .PHONY: bench-jars chaos bench
 

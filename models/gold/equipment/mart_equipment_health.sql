@@ -1,6 +1,7 @@
 {#-
   A control chart: a day's average of a machine is compared with the machine's own normal, in usual deviations. What a
-  machine usually deviates by is at least 1 % of its vibration and 0.2 % of its temperature: less says too little.
+  machine usually deviates by is at least 2 % of its vibration, 0.5 % of its temperature and 0.05 degrees: where it is read
+  once a day, and to a tenth of a degree, the median of some weeks may be less by chance.
 -#}
 {{ config(materialized='view') }}
 
@@ -22,11 +23,11 @@ with_deviations as (
     select
         *,
         {{ decimal_division(
-            'vibration_1d - vibration_normal', 'greatest(vibration_usual_deviation, 0.01 * vibration_normal)', 9, 2,
+            'vibration_1d - vibration_normal', 'greatest(vibration_usual_deviation, 0.02 * vibration_normal)', 9, 2,
         ) }} as vibration_deviations,
         {{ decimal_division(
             'temperature_1d - temperature_normal',
-            'greatest(temperature_usual_deviation, 0.002 * abs(temperature_normal))', 9, 2,
+            'greatest(temperature_usual_deviation, 0.005 * abs(temperature_normal), 0.05)', 9, 2,
         ) }} as temperature_deviations
     from features
 
@@ -42,7 +43,7 @@ final as (
         equipment.model,
         with_deviations.vibration_deviations,
         with_deviations.temperature_deviations,
-        coalesce(with_deviations.vibration_deviations > 8 or with_deviations.temperature_deviations > 8, false)
+        coalesce(with_deviations.vibration_deviations > 6 or with_deviations.temperature_deviations > 6, false)
             as is_drifting,
         with_deviations.failures,
         with_deviations.days_since_maintenance,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import duckdb
 import pytest
@@ -18,15 +18,19 @@ from rebuild import beside, has_coordinates, rebuilt
 
 from ingest.settings import PROJECT_ROOT
 from levain.samples import generate
+from levain.samples.events import Planted
 from levain.samples.producer import period
 from levain.warehouse.columns import Relation, compiled
 
 FEATURES = sorted(path.stem for path in PROJECT_ROOT.glob("models/gold/features/feat_*.sql"))
 DAYS = 110
+HISTORY = period(1, DAYS, date(2026, 4, 30))
 SENT = {None: 2500, "equipment-metrics": 3000, "customer-changes": 1000, "customer-feedback": 1000}
 """Topic, or all of them -> messages: of some more, so that there is something of each machine and product."""
 CALENDAR = ("dim_calendar",)
 """All else is computed again, also `latest_events`, by which a version is the current one."""
+
+MOMENTS = ("drifts_from", "failed_at", "repaired_at")
 
 Row = tuple[object, ...]
 Relations = dict[str, Relation]
@@ -38,17 +42,14 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
         lake = Lake(tmp_path_factory.mktemp("features") / "home")
         places: dict[str, list[Record]] = {}
         for topic, count in SENT.items():
-            for message in generate(topic and [topic], count, 3, "none" if topic else "all", HISTORY):
+            for message in generate([topic] if topic else None, count, 3, "none" if topic else "all", HISTORY):
                 records = places.setdefault(message.topic, [])
                 sent = int(message.received.timestamp() * 1000)
                 records.append(Record(len(records), sent, message.key, message.value, list(message.headers)))
         for topic, records in places.items():
             lake.land(topic, 0, records)
-        lake.build("--select", "+path:models/gold/features")
+        lake.build("--select", "+path:models/gold/features", "mart_equipment_health")
         yield lake
-
-
-HISTORY = period(1, DAYS, date(2026, 4, 30))
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +175,27 @@ def test_a_feature_that_looks_into_the_future_would_be_seen(
     (before,) = as_of(built, with_it, ["feat_planted"]).values()
     (after,) = as_of(built, with_it, ["feat_planted"], day).values()
     assert sorted(map(repr, up_to(with_it, "feat_planted", before, day))) != sorted(map(repr, after))
+
+
+def test_planted_drifts_of_machines_are_found_before_they_fail_and_nothing_else(
+    built: duckdb.DuckDBPyConnection,
+) -> None:
+    """Those with three days at least on which their machine was read running, and something was known to be normal."""
+    drifts = [
+        (each["equipment_id"], *(datetime.fromisoformat(each[moment]).date() for moment in MOMENTS))
+        for each in Planted().found(("equipment-metrics",), HISTORY.start, HISTORY.days)["equipment_drifts"]
+    ]
+    rows = built.execute(
+        "select equipment_id, metric_date, is_drifting from gold.mart_equipment_health "
+        "where vibration_deviations is not null"
+    ).fetchall()
+    found = []
+    for machine, begins, fails, _ in drifts:
+        flags = [flag for named, day, flag in rows if named == machine and begins <= day < fails]
+        found += [any(flags)] if len(flags) >= 3 else []
+    assert len(found) > 4 and all(found)
+    for machine, day, flag in rows:
+        assert not flag or any(machine == m and begins <= day <= ends for m, begins, _, ends in drifts), (machine, day)
 
 
 def test_every_feature_has_the_day_that_it_is_known_at(relations: Relations) -> None:
