@@ -23,11 +23,11 @@ with_deviations as (
     select
         *,
         {{ decimal_division(
-            'vibration_1d - vibration_normal', 'greatest(vibration_usual_deviation, 0.02 * vibration_normal)', 9, 2,
+            'vibration_1d - vibration_normal', 'greatest(vibration_usual_deviation, 0.02 * vibration_normal)', 12, 2,
         ) }} as vibration_deviations,
         {{ decimal_division(
             'temperature_1d - temperature_normal',
-            'greatest(temperature_usual_deviation, 0.005 * abs(temperature_normal), 0.05)', 9, 2,
+            'greatest(temperature_usual_deviation, 0.005 * abs(temperature_normal), 0.05)', 12, 2,
         ) }} as temperature_deviations
     from features
 

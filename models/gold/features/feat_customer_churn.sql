@@ -150,7 +150,7 @@ final as (
         customers.receipts_{{ count }}w,
         customers.net_amount_{{ count }}w,
         {{ decimal_division(
-            'customers.discount_amount_' ~ count ~ 'w', 'customers.gross_amount_' ~ count ~ 'w', 7, 6,
+            'customers.discount_amount_' ~ count ~ 'w', 'customers.gross_amount_' ~ count ~ 'w', 12, 6,
         ) }} as discount_share_{{ count }}w,
         {% endfor %}
         {{ decimal_division(

@@ -299,8 +299,17 @@ CHANGED = {
 }
 """Columns of Silver by which nothing is filtered, joined or grouped."""
 IN_SHORT = ("sales_events", "inventory_updates", "equipment_metrics", "ventes_clean")
-NOT_SEEN = {"transferred_in_units", "transferred_out_units", "costed_share"}
-"""The sample has no movement from shop to shop, and few products of which only some units have a known cost."""
+NOT_SEEN = {
+    *("transferred_in_units", "transferred_out_units", "costed_share", "is_drifting"),
+    *(
+        f"{each}_{what}"
+        for each in ("vibration", "temperature", "power")
+        for what in ("normal", "usual_deviation", "deviations")
+    ),
+}
+"""The sample has no movement from shop to shop, few products of which only some units have a known cost, and for most
+machines too few days for anything to be normal.
+"""
 
 
 @pytest.mark.parametrize(
