@@ -141,7 +141,7 @@ def alarms_against(
     ]
     return (
         *(count, len(leads), share(len(leads), count), len(raised), len(false)),
-        *(share(len(raised) - len(false), len(raised)), median(leads) if leads else "", min(leads, default="")),
+        *(share(len(raised) - len(false), len(raised)), f"{median(leads):g}" if leads else "", min(leads, default="")),
     )
 
 
