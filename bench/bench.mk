@@ -1,8 +1,6 @@
 # The benchmarks and the chaos run, as the Makefile includes them.
 BENCH_JARS := .cache/bench-jars
-BENCHES := landing commits memory freshness build anomalies fraud
-BENCHES := landing commits memory freshness build anomalies forecast
-BENCHES := landing commits memory freshness build anomalies predictions
+BENCHES := landing commits memory freshness build anomalies predictions forecast fraud
 
 .PHONY: bench-jars chaos bench
 

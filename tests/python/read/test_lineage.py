@@ -14,7 +14,6 @@ import duckdb
 import pyarrow as pa
 import pytest
 from descriptions import descriptions
-import yaml
 from forecasts import TOPIC, forecasts
 from lake import Lake, Record
 from openlineage.client import event_v2
