@@ -157,7 +157,7 @@ def test_more_products_than_places_share_one(built: duckdb.DuckDBPyConnection, m
 
 def test_the_command_looks_as_far_ahead_as_the_model_is_trained_to() -> None:
     (option,) = [each for each in typer.main.get_command(app).commands["forecast"].params if each.name == "days"]
-    assert option.type.max == demand.MOST_DAYS
+    assert option.max == demand.MOST_DAYS
 
 
 def test_what_comes_later_changes_no_forecast(built: duckdb.DuckDBPyConnection) -> None:
