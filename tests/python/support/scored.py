@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date, timedelta
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 
 from ingest import fraud
-from ingest.fraud import Model, Purchase
+from ingest.fraud import Forest, Model, Profile, Purchase
 from levain.learn.purchases import Parameters, model_of
 from levain.samples import generate
 from levain.samples.producer import Period
@@ -41,3 +43,18 @@ def write_model(folder: Path) -> Model:
     folder.mkdir(parents=True, exist_ok=True)
     fraud.path_of(folder, version).write_text(text)
     return fraud.load(folder)
+
+
+def plain_model(trained_until: date) -> Model:
+    """A model that nothing was trained for: what costs more than 20 euros is suspicious."""
+    leaves = [(-1, 0.0, 9 * fraud.UNIT, 0), (-1, 0.0, 3 * fraud.UNIT, 0)]
+    tree = [(fraud.FEATURES.index("amount"), math.log1p(20), 1, 2), *leaves]
+    return Model(
+        version=f"{trained_until.isoformat()}-000000000000",
+        trained_until=trained_until,
+        threshold=Decimal("0.6"),
+        profile=Profile([1.0] * 24, 2.0, {}),
+        forest=Forest([tree], 64),
+        source={},
+        parameters={},
+    )
