@@ -89,7 +89,7 @@ answered as (
     select
         weeks.feature_date,
         feedback.customer_id,
-        cast(count(*) as bigint) as questionnaires,
+        cast(count(feedback.rating) as bigint) as questionnaires,
         cast(sum(feedback.rating) as bigint) as rating_sum,
         {{ count_of('feedback.rating <= 2') }} as complaints
     from feedback
