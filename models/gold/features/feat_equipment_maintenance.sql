@@ -5,7 +5,14 @@
 -#}
 {{ config(materialized='view') }}
 {% set numbers = ['vibration', 'temperature', 'power'] %}
-{% set windows = {'7d': 'last_7_days', '28d': 'last_28_days'} %}
+{#- Spark does not find the windows that a view names once another view reads it. -#}
+{% set days = 'partition by equipment_id order by day_number nulls last' %}
+{% set windows = {
+    '7d': '(' ~ days ~ ' range between 6 preceding and current row)',
+    '28d': '(' ~ days ~ ' range between 27 preceding and current row)',
+} %}
+{% set earlier = '(' ~ days ~ ' range between 41 preceding and 14 preceding)' %}
+{% set up_to_now = '(' ~ days ~ ' rows between unbounded preceding and current row)' %}
 
 with days as (
 
@@ -53,26 +60,12 @@ with_windows as (
         {% endfor %}
         {% endfor %}
         {% for name in numbers %}
-        {{ list_of(name ~ '_mean') }} over earlier as {{ name }}_earlier,
+        {{ list_of(name ~ '_mean') }} over {{ earlier }} as {{ name }}_earlier,
         {% endfor %}
-        sum(case when fault_readings > 0 and coalesce(fault_readings_before, 0) = 0 then 1 else 0 end) over up_to_now
+        sum(case when fault_readings > 0 and coalesce(fault_readings_before, 0) = 0 then 1 else 0 end) over {{ up_to_now }}
             as failures,
-        max(case when maintenance_readings > 0 then metric_date end) over up_to_now as maintained_on
+        max(case when maintenance_readings > 0 then metric_date end) over {{ up_to_now }} as maintained_on
     from measured
-    window
-        {% for suffix, frame in windows.items() %}
-        {{ frame }} as (
-            partition by equipment_id order by day_number nulls last
-            range between {{ suffix | replace('d', '') | int - 1 }} preceding and current row
-        ),
-        {% endfor %}
-        earlier as (
-            partition by equipment_id order by day_number nulls last range between 41 preceding and 14 preceding
-        ),
-        up_to_now as (
-            partition by equipment_id order by day_number nulls last
-            rows between unbounded preceding and current row
-        )
 
 ),
 

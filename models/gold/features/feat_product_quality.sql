@@ -1,6 +1,13 @@
 {#- What customers said of a product, and what became of its units, in all shops over the days up to a day. -#}
 {{ config(materialized='view') }}
-{% set windows = {'7d': 'last_7_days', '28d': 'last_28_days', '91d': 'last_91_days'} %}
+{#- Spark does not find the windows that a view names once another view reads it. -#}
+{% set days = 'partition by product_id order by day_number nulls last' %}
+{% set windows = {
+    '7d': '(' ~ days ~ ' range between 6 preceding and current row)',
+    '28d': '(' ~ days ~ ' range between 27 preceding and current row)',
+    '91d': '(' ~ days ~ ' range between 90 preceding and current row)',
+} %}
+{% set up_to_now = '(' ~ days ~ ' rows between unbounded preceding and current row)' %}
 {% set counts = [
     'questionnaires', 'rating_sum', 'complaints', 'complaint_days', 'sold_units', 'wasted_units', 'sold_from_stock',
     'available_units', 'shelf_days', 'days_out_of_stock',
@@ -76,19 +83,8 @@ with_windows as (
         cast(sum({{ count }}) over {{ frame }} as bigint) as {{ count }}_{{ suffix }},
         {% endfor %}
         {% endfor %}
-        max(case when complaints > 0 then feature_date end) over up_to_now as complained_on
+        max(case when complaints > 0 then feature_date end) over {{ up_to_now }} as complained_on
     from days
-    window
-        {% for suffix, frame in windows.items() %}
-        {{ frame }} as (
-            partition by product_id order by day_number nulls last
-            range between {{ suffix | replace('d', '') | int - 1 }} preceding and current row
-        ),
-        {% endfor %}
-        up_to_now as (
-            partition by product_id order by day_number nulls last
-            rows between unbounded preceding and current row
-        )
 
 ),
 
