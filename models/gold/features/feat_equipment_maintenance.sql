@@ -62,8 +62,9 @@ with_windows as (
         {% for name in numbers %}
         {{ list_of(name ~ '_mean') }} over {{ earlier }} as {{ name }}_earlier,
         {% endfor %}
-        sum(case when fault_readings > 0 and coalesce(fault_readings_before, 0) = 0 then 1 else 0 end) over {{ up_to_now }}
-            as failures,
+        sum(
+            case when fault_readings > 0 and coalesce(fault_readings_before, 0) = 0 then 1 else 0 end
+        ) over {{ up_to_now }} as failures,
         max(case when maintenance_readings > 0 then metric_date end) over {{ up_to_now }} as maintained_on
     from measured
 
