@@ -44,7 +44,7 @@ COMPANY = (
         "levain/dev/picture.py",
         "levain/dev/template/*",
     ),
-    *("levain/learn/*", "levain/samples/company.py", "levain/samples/events/*"),
+    *("levain/samples/company.py", "levain/samples/events/*"),
     *(
         "models/gold/*",
         "models/messages/*",
@@ -210,7 +210,8 @@ def _own(name: str, contract: Contract, draft: Draft, sample: str | None) -> dic
     }
     if draft.query:
         files[replay_file] = draft.query
-    exposures = _here("models/_exposures.yml").replace("mart_product_sales", words["mart"])
+    commands = ("levain_demo", "levain_show", "levain_ledger", "levain_quality")
+    exposures = _entries(_here("models/_exposures.yml"), commands).replace("mart_product_sales", words["mart"])
     exposures = exposures.replace("the best-selling products", "the last days").replace("Sales analytics", "Analytics")
     files["snapshots/.gitkeep"] = ""
     files["models/_exposures.yml"] = exposures.replace("sales-analytics@", "analytics@")
