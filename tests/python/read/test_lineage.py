@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -28,11 +27,10 @@ from openlineage.client.generated import (
 from openlineage.client.generated.base import set_producer
 from openlineage.client.serde import Serde
 from rebuild import beside, has_coordinates, needed, rebuilt
-from scored import plain_model
+from scored import scores
 
 from ingest.contracts import load_contracts
 from ingest.errors import LevainError
-from ingest.fraud import NoPurchase, read_purchase
 from ingest.settings import PROJECT_ROOT
 from levain.read import explain
 from levain.read.explain import COORDINATES, print_explanation
@@ -62,13 +60,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
             records.append(Record(len(records), number, message.key, message.value, list(message.headers)))
         made = enumerate(forecasts(places["sales-events", 0], 40))
         places[TOPIC, 0] = [Record(offset, offset, key, value, list(headers)) for offset, (key, value, headers) in made]
-        model = plain_model(START)
-        for (_, partition), records in [each for each in places.items() if each[0][0] == "purchases"]:
-            for record in records:
-                with suppress(NoPurchase, UnicodeDecodeError):
-                    text, _ = model.event(read_purchase(record.value and record.value.decode()))
-                    scores = places.setdefault(("purchase-scores", partition), [])
-                    scores.append(Record(len(scores), record.timestamp, b"C", text.encode(), record.headers))
+        for partition in range(2):
+            places["purchase-scores", partition] = scores(places["purchases", partition], START)
         for (topic, partition), records in places.items():
             lake.land(topic, partition, records)
         lake.build()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
 
+from lake import Record
+
 from ingest import fraud
-from ingest.fraud import Forest, Model, Profile, Purchase
+from ingest.fraud import Forest, Model, NoPurchase, Profile, Purchase
 from levain.learn.purchases import Parameters, model_of
 from levain.samples import generate
 from levain.samples.producer import Period
@@ -58,3 +62,13 @@ def plain_model(trained_until: date) -> Model:
         source={},
         parameters={},
     )
+
+
+def scores(records: Iterable[Record], trained_until: date) -> list[Record]:
+    """What a plain model says of the records of a partition of purchases, of those that can be scored."""
+    model, found = plain_model(trained_until), list[Record]()
+    for record in records:
+        with suppress(NoPurchase, UnicodeDecodeError):
+            text, _ = model.event(fraud.read_purchase(record.value and record.value.decode()))
+            found.append(Record(len(found), record.timestamp, b"C", text.encode(), record.headers))
+    return found
