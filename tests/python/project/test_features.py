@@ -26,7 +26,7 @@ from levain.warehouse.columns import Relation, compiled
 FEATURES = sorted(path.stem for path in PROJECT_ROOT.glob("models/gold/features/feat_*.sql"))
 DAYS = 110
 HISTORY = period(1, DAYS, date(2026, 4, 30))
-SENT = {None: 2500, "equipment-metrics": 3000, "customer-changes": 1000, "customer-feedback": 1000}
+SENT = {None: 2500, "equipment-metrics": 3000, "customer-changes": 1000, "customer-feedback": 1000, "purchases": 1500}
 """Topic, or all of them -> messages: of some more, so that there is something of each machine and product."""
 CALENDAR = ("dim_calendar",)
 """All else is computed again, also `latest_events`, by which a version is the current one."""

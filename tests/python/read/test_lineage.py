@@ -303,14 +303,15 @@ CHANGED = {
 IN_SHORT = ("sales_events", "inventory_updates", "equipment_metrics", "ventes_clean")
 NOT_SEEN = {
     *("transferred_in_units", "transferred_out_units", "costed_share", "is_drifting"),
+    *("naive_units", "naive_absolute_error_units"),
     *(
         f"{each}_{what}"
         for each in ("vibration", "temperature", "power")
         for what in ("normal", "usual_deviation", "deviations")
     ),
 }
-"""The sample has no movement from shop to shop, few products of which only some units have a known cost, and for most
-machines too few days for anything to be normal.
+"""The sample has no movement from shop to shop, few products of which only some units have a known cost, few forecasts
+of a weekday that its shop sold on a week before, and for most machines too few days for anything to be normal.
 """
 
 
