@@ -15,12 +15,8 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
-from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 PROGRAM = str(Path(sys.executable).with_name("levain"))
 
@@ -36,17 +32,8 @@ _SERVER.set_forkserver_preload(
         "levain.warehouse.bronze",
         "levain.warehouse.dbt",
         "pyiceberg.catalog.sql",
-        "warm",
     ]
 )
-
-
-@cache
-def _start_server() -> None:
-    """It finds modules by the environment alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        ensure_running()
 
 
 class Forked:
@@ -62,7 +49,6 @@ class Forked:
     def __init__(
         self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None, outputs: Sequence[Path]
     ) -> None:
-        _start_server()
         self.args = arguments
         self._process = _SERVER.Process(target=_run, args=(arguments, dict(env), str(cwd or Path.cwd()), outputs))
         self._process.start()
