@@ -108,7 +108,8 @@ class Lake:
         os.environ |= {"LEVAIN_HOME": str(self.settings.root), "DBT_PROFILES_DIR": str(PROJECT_ROOT / "profiles")}
         places = ["--project-dir", str(PROJECT_ROOT), "--target-path", str(self.settings.root / "target")]
         places += ["--log-path", str(self.settings.root / "logs"), "--quiet", "--log-level-file", "none"]
-        places += ["--target", "duckdb", "--no-write-json", "--threads", "1"]  # other tests run beside it: two threads only cost more
+        # Other tests run beside it: two threads only cost more.
+        places += ["--target", "duckdb", "--no-write-json", "--threads", "1"]
         if Lake._manifest is None:
             Lake._manifest = parse(*places)
         everything = not tests and set(arguments) <= {"--full-refresh"}
