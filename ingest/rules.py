@@ -99,7 +99,8 @@ def _parsed(expression: str) -> dict[str, Any]:
     """The tree of an expression."""
     # Alone it must be SQL, and in parentheses, where a comment or a parenthesis too many would show.
     for query in (f"select {expression}", f"select ({expression})"):
-        found = _parser().execute("select json_serialize_sql(?)", [query]).fetchone()
+        with _parser().cursor() as cursor:
+            found = cursor.execute("select json_serialize_sql(?)", [query]).fetchone()
         parsed = json.loads(found[0]) if found else {}
         if parsed.get("error"):
             raise RuleError(f"is not a SQL condition: {parsed.get('error_message')}")
@@ -109,6 +110,7 @@ def _parsed(expression: str) -> dict[str, Any]:
 
 @cache
 def _parser() -> duckdb.DuckDBPyConnection:
+    """A database for DuckDB's parser; each call of it has a cursor of its own, whichever thread it is in."""
     return duckdb.connect(config={"threads": 1})
 
 

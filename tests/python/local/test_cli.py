@@ -472,7 +472,11 @@ def test_a_part_that_is_damaged_or_missing_is_said_in_two_lines(home: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "part", [pytest.param((), id="", marks=pytest.mark.full), pytest.param(("--select", "+sales_events"), id="a part")]
+    "part",
+    [
+        pytest.param((), id="everything", marks=pytest.mark.full),
+        pytest.param(("--select", "+sales_events"), id="a part"),
+    ],
 )
 def test_a_full_refresh_repairs_the_tables(home: Path, part: tuple[str, ...]) -> None:
     ran = levain(home, "build", "--full-refresh", "--audit", *part)

@@ -303,6 +303,7 @@ def test_rules_that_are_no_lists_are_refused(project: Project, rules: str) -> No
 
 
 def test_a_seed_is_loaded_by_its_columns_names_and_guesses_no_format(project: Project) -> None:
+    """The last test of the project, which has these seeds afterwards."""
     (project.folder / "seeds").unlink()
     shutil.copytree(PROJECT_ROOT / "seeds", project.folder / "seeds")
     seed = project.folder / "seeds" / "marketplace_clients.csv"
