@@ -26,7 +26,7 @@ export DO_NOT_TRACK := 1
 
 LEVAIN := $(BIN)/levain
 
-.PHONY: help setup setup-dev spark-jars demo start stop init producers batch-etl show-data docs clean test test-full \
+.PHONY: help setup setup-dev setup-learning spark-jars demo start stop init producers batch-etl show-data docs clean test test-full \
 	lint requirements rebuild-venv
 
 help: ## these lines
@@ -71,6 +71,14 @@ $(STAMPS)/dev: $(STAMPS)/runtime requirements/spark.txt requirements/dev.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes \
 	  -r requirements/runtime.txt -r requirements/spark.txt -r requirements/dev.txt
 	@$(BIN)/python -m compileall -q -j 0 "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" ingest levain
+	@touch $@
+
+setup-learning: $(STAMPS)/learning ## what forecasts and scores need, in the same environment
+
+$(STAMPS)/learning: $(STAMPS)/runtime requirements/learning.txt
+	@echo "Installing what forecasts and scores need"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes \
+	  -r requirements/runtime.txt -r requirements/learning.txt
 	@touch $@
 
 spark-jars: $(SPARK_JARS)/.fetched
@@ -139,7 +147,7 @@ lint: setup-dev ## ruff, mypy, portability, generated files, dbt-bouncer, sqlflu
 	@$(LINT_DBT) $(BIN)/sqlfluff lint --disable-progress-bar --processes 2 models snapshots tests
 
 requirements: setup ## recompile requirements/*.in
-	@for name in runtime spark dev expectations; do \
+	@for name in runtime spark learning dev expectations; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
