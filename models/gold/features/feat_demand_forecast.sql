@@ -205,7 +205,7 @@ final as (
         categories.category,
         days.units,
         {{ decimal_division('days.gross_amount', 'days.units_sold', 12, 4) }} as unit_price,
-        {{ decimal_division('days.discount_amount', 'days.gross_amount', 7, 6) }} as discount_rate,
+        {{ decimal_division('days.discount_amount', 'days.gross_amount', 12, 6) }} as discount_rate,
         days.units_1_day_ago,
         days.units_7_days_ago,
         days.units_14_days_ago,
