@@ -31,6 +31,7 @@ _SERVER.set_forkserver_preload(
         "levain.cli",
         "levain.warehouse.bronze",
         "levain.warehouse.dbt",
+        "parsed",
         "pyiceberg.catalog.sql",
     ]
 )
@@ -132,7 +133,11 @@ def _run(arguments: Sequence[str], env: Mapping[str, str], cwd: str, outputs: Se
     program, *rest = arguments
     sys.argv = [PROGRAM if program == "levain" else program, *rest]
     if program == "levain":
+        import parsed
+
         from levain.cli import main
+
+        parsed.share()
     else:
         from faust.cli.faust import cli as main
     main()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import parsed
 import pytest
 from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
@@ -25,6 +26,7 @@ from levain.warehouse.bronze import UNSIGNED, load_extensions
 from levain.warehouse.duckdb_plugin import release
 
 dbt_events.apply(())  # as in `levain build`; here nothing waits for events either
+parsed.share()
 
 SCHEMAS = ("silver", "gold", "quality", "snapshots")
 WITHOUT_TESTS = ("--exclude-resource-type", "test", "--exclude-resource-type", "unit_test")
