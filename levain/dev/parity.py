@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,8 +86,13 @@ def run(settings: Settings, build: bool = True) -> bool:
     return not different
 
 
-def compare(settings: Settings, build: bool = True) -> list[Comparison]:
+def compare(settings: Settings, build: bool = True, among: Collection[str] = ()) -> list[Comparison]:
     """What `run` prints, one entry per relation of `SCHEMAS`.
+
+    Args:
+        settings: which home.
+        build: as for `run`.
+        among: the only relations to compare, as `schema.name`; empty: all.
 
     Raises:
         LevainError: as `run`.
@@ -104,7 +109,7 @@ def compare(settings: Settings, build: bool = True) -> list[Comparison]:
                 "Events landed while the engines built, so they did not build from the same ones.",
                 "Stop the worker (`levain down`) and compare again.",
             )
-    relations = built_relations(settings)
+    relations = sorted(among) or built_relations(settings)
     if not relations:
         raise LevainError(
             f"There is nothing to compare: the project has no model in {', '.join(SCHEMAS)}.",
