@@ -29,7 +29,7 @@ def storm(folder: Path, rounds: int, seed: int) -> None:
 
 @pytest.mark.timeout(900)
 def test_a_few_rounds(tmp_path: Path) -> None:
-    storm(tmp_path, rounds=6, seed=11)
+    storm(tmp_path, rounds=4, seed=11)
 
 
 @pytest.mark.full

@@ -331,9 +331,6 @@ def test_a_lost_catalog_is_noticed_and_recovered_from_the_lake(home: Path, built
     again.build_what_is_new()
     assert again.read("select count(*) from gold.fct_sales") == [(11,)]
     assert_adds_up(home)
-    before = again.contents()
-    again.build("--full-refresh")
-    assert again.contents() == before
 
 
 def test_a_damaged_catalog_is_recovered_the_same_way(home: Path, built: Lake) -> None:
@@ -366,9 +363,10 @@ def test_a_catalog_that_is_older_than_the_lake(home: Path, built: Lake) -> None:
     ledger = run(home, "ledger")
     assert ledger.exit_code == 1 and "offsets 6 to 8 were built and are not in Bronze" in ledger.output
     assert "pointed to, instead of version 9" in run(home, "recover").output
-    for command in (["build", "--select", "+fct_sales"], ["ledger"]):
-        assert run(home, *command).exit_code == 0, command
-    assert Lake(home).contents() == before
+    again = Lake(home)
+    again.build_what_is_new()
+    assert_adds_up(home)
+    assert again.contents() == before
 
 
 @pytest.mark.full
@@ -434,9 +432,6 @@ def test_lost_built_tables_are_rebuilt(home: Path, built: Lake) -> None:
     for command in (["doctor"], ["ledger"]):
         said = run(home, *command)
         assert said.exit_code == (command != ["doctor"]) and "levain.duckdb cannot be read" in said.output, command
-    (home / "levain.duckdb").unlink()
-    built.build_what_is_new()
-    assert built.contents() == before
     (home / "levain.duckdb").unlink()
     (home / "catalog.db").unlink()  # and with the catalog
     assert "levain recover" in run(home, "build").output

@@ -29,6 +29,7 @@ def test_each_message_gets_its_verdict(lake: Lake) -> None:
     assert take(lake.settings).faults == []
 
 
+@pytest.mark.full
 def test_later_audits_pass(lake: Lake) -> None:
     """Data tests on everything, not only on what the last build changed."""
     before = lake.contents()

@@ -81,6 +81,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
     made.levain("down")
 
 
+@pytest.mark.full
 def test_the_ledger_equals_the_expected_outcome_of_all_faults(home: Home) -> None:
     """Every message of every topic and partition is accounted for, with the verdict and rules that were meant."""
     home.levain("up")

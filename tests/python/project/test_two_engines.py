@@ -60,8 +60,8 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
     stop_spark()
 
 
-PART = ("+ventes_clean+", "+dim_weather", "+int_equipment__daily")
-"""A star schema from its topic to its marts, a dimension that two topics fill, sums by the day and their extremes."""
+PART = ("+hourly_sales", "+dim_weather", "+int_equipment__daily")
+"""From four topics to a mart with its snapshots, a dimension that two of them fill, and sums by the day."""
 
 
 def test_both_engines_build_the_same_rows_of_a_part(lake: Lake) -> None:
@@ -78,7 +78,7 @@ def test_both_engines_build_the_same_rows_of_a_part(lake: Lake) -> None:
     contents = lake.contents()
     comparisons = compare(lake.settings, build=False, among=contents)
     assert {each.relation: each.remarks for each in comparisons if not each.equal} == {}
-    for relation in ("gold.ventes_aggreges", "gold.hourly_sales", "gold.dim_weather", "gold.int_equipment__daily"):
+    for relation in ("silver.ventes_clean", "gold.hourly_sales", "gold.dim_weather", "gold.int_equipment__daily"):
         assert contents[relation]
     verdicts = " union all ".join(
         f"select kafka_cluster, topic, partition, kafka_offset, verdict, failed_rules from {name}"

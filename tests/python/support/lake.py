@@ -82,6 +82,7 @@ class Lake:
 
     def __init__(self, home: Path) -> None:
         self.settings = Settings(home=home)
+        self._made: set[tuple[str, ...]] = set()  # the selections that were built, with their views
         self.catalog = open_catalog(self.settings)
         self.tables = {topic: ensure_table(self.catalog, c) for topic, c in load_contracts().items()}
 
@@ -114,8 +115,9 @@ class Lake:
         places += ["--target", "duckdb", "--no-write-json", "--threads", "1"]
         if Lake._manifest is None:
             Lake._manifest = parse(*places)
-        everything = not tests and set(arguments) <= {"--full-refresh"}
-        chosen = [*([] if tests else WITHOUT_TESTS), *(WITHOUT_VIEWS if everything and self._has_views() else [])]
+        selection = tuple(each for each in arguments if each != "--full-refresh")
+        has_views = selection in self._made if selection else self._has_views()
+        chosen = [*([] if tests else WITHOUT_TESTS), *(WITHOUT_VIEWS if has_views and not tests else [])]
         outcome = dbtRunner(manifest=Lake._manifest).invoke(["build", *chosen, *arguments, *places])
         release()
         failed = [
@@ -124,6 +126,7 @@ class Lake:
             if r.status in ("error", "fail")
         ]
         assert outcome.success, failed or outcome.exception
+        self._made.add(selection)
 
     def _has_views(self) -> bool:
         """A build has made all views of the project."""
