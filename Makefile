@@ -26,7 +26,7 @@ export DO_NOT_TRACK := 1
 
 LEVAIN := $(BIN)/levain
 
-.PHONY: help setup setup-dev setup-learning spark-jars demo start stop init producers batch-etl show-data docs clean test test-full \
+.PHONY: help setup setup-dev setup-learning spark-jars demo start stop init producers batch-etl show-data docs clean test test-engines test-full \
 	lint requirements rebuild-venv
 
 help: ## these lines
@@ -126,11 +126,16 @@ FOUR_AT_A_TIME := -n 4 --dist loadfile --no-loadscope-reorder
 # A test that hangs where no exception reaches it ends its process, with the stacks of all threads.
 ENDS_IF_IT_HANGS := -o faulthandler_timeout=1800 -o faulthandler_exit_on_timeout=true --max-worker-restart 0
 
+PYTEST := JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python -m pytest
+
 test: setup-dev spark-jars ## all tests, both engines
-	@JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python -m pytest $(FOUR_AT_A_TIME) $(ENDS_IF_IT_HANGS) -m "not full" $(ARGS)
+	@$(PYTEST) $(FOUR_AT_A_TIME) $(ENDS_IF_IT_HANGS) -m "not full" $(ARGS)
+
+test-engines: setup-dev spark-jars ## the whole project built on both engines, and every row compared
+	@$(PYTEST) tests/python/project/test_two_engines.py::test_both_engines_build_the_same_rows $(ARGS)
 
 test-full: setup-dev spark-jars ## all tests and the long runs
-	@JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python -m pytest $(FOUR_AT_A_TIME) $(ARGS)
+	@$(PYTEST) $(FOUR_AT_A_TIME) $(ARGS)
 
 # A file of macros renders to nothing: sqlfluff sees its Jinja, line lengths and line ends there, but no SQL to indent.
 # dbt-bouncer cuts what does not fit the terminal's width off its reasons, so it is given a wide one.
