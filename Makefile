@@ -26,7 +26,7 @@ export DO_NOT_TRACK := 1
 
 LEVAIN := $(BIN)/levain
 
-.PHONY: help setup setup-dev setup-learning spark-jars demo start stop init producers batch-etl show-data docs clean test test-engines test-full \
+.PHONY: help setup setup-dev setup-learning spark-jars demo start stop init producers batch-etl show-data docs clean test test-slow test-engines test-full \
 	lint requirements rebuild-venv
 
 help: ## these lines
@@ -128,8 +128,11 @@ ENDS_IF_IT_HANGS := -o faulthandler_timeout=1800 -o faulthandler_exit_on_timeout
 
 PYTEST := JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python -m pytest
 
-test: setup-dev spark-jars ## all tests, both engines
-	@$(PYTEST) $(FOUR_AT_A_TIME) $(ENDS_IF_IT_HANGS) -m "not full" $(ARGS)
+test: setup-dev spark-jars ## the tests, on both engines
+	@$(PYTEST) $(FOUR_AT_A_TIME) $(ENDS_IF_IT_HANGS) -m "not slow and not full" $(ARGS)
+
+test-slow: setup-dev spark-jars ## what takes long: rare losses of state, contracts that change, docs, other stores
+	@$(PYTEST) $(FOUR_AT_A_TIME) $(ENDS_IF_IT_HANGS) -m slow $(ARGS)
 
 test-engines: setup-dev spark-jars ## the whole project built on both engines, and every row compared
 	@$(PYTEST) tests/python/project/test_two_engines.py::test_both_engines_build_the_same_rows $(ARGS)

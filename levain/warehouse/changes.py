@@ -189,9 +189,25 @@ def _relations(settings: Settings, target: str, notes: duckdb.DuckDBPyConnection
 def _judged(
     settings: Settings, target: str, notes: duckdb.DuckDBPyConnection
 ) -> dict[str, tuple[str | None, str | None]]:
-    """Tables of Bronze that builds read -> what tells each from others, and its metadata file; None: not noted."""
+    """Tables of Bronze that builds read -> what tells each from others, and its metadata file; None: not noted.
+
+    On DuckDB empty where the view of Bronze reads another file, as after a build that was refused.
+    """
     if target == "duckdb":
-        query = "select table_name, table_uuid, metadata_location from meta.judged_snapshots"
+        query = """
+            select
+                judged.table_name,
+                judged.table_uuid,
+                case
+                    when judged.metadata_location is null then null
+                    when contains(views.sql, replace(judged.metadata_location, '''', ''''''))
+                        then judged.metadata_location
+                    else ''
+                end
+            from meta.judged_snapshots as judged
+            left join duckdb_views() as views
+                on views.schema_name = 'bronze' and judged.table_name = views.view_name
+        """
         return {name: (identity, location) for name, identity, location in notes.execute(query).fetchall()}
     known = dict(notes.execute("select table_name, identity from meta.bronze").fetchall())
     return {name: (known.get(name), None) for name in _bronze_files(settings)}

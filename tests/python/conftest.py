@@ -27,8 +27,8 @@ PLANNED_ONCE = "-Dspark.sql.adaptive.enabled=false"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have Spark's JVM start as fits the tests; `make test-full` leaves its planning as users have it."""
-    short = [PLANNED_ONCE] if config.option.markexpr == "not full" else []
+    """Have Spark's JVM start as fits the tests; where all tests run, its planning is as users have it."""
+    short = [PLANNED_ONCE] if config.option.markexpr else []
     os.environ.setdefault("SPARK_SUBMIT_OPTS", " ".join([*SPARK_OPTIONS, *short]))
 
 

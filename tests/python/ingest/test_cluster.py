@@ -127,6 +127,7 @@ def committed_since(table: Table, moment: float, partitions: int) -> bool:
     return all(sum(t > moment for t in times.get(p, [])) > 1 for p in range(partitions))
 
 
+@pytest.mark.slow
 def test_a_leader_is_killed_under_load(
     cluster: ApacheKafkaCluster, home: Path, start: Callable[..., Worker], capsys: pytest.CaptureFixture[str]
 ) -> None:

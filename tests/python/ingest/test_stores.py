@@ -250,6 +250,7 @@ def test_a_worker_killed_in_mid_stream(
 # What reads it
 
 
+@pytest.mark.slow
 def test_duckdb_builds_from_postgres_and_s3(set_up: SetUp, home: Path, stores: Stores) -> None:
     """`levain build`, `ledger` and `query` as they are typed, on Bronze that is nowhere on this machine's disk."""
     variables = set_up("postgres-and-s3")

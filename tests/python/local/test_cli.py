@@ -310,6 +310,7 @@ def test_query_says_what_is_wrong_with_it(home: Path) -> None:
     assert "nowhere" in ran.stderr.splitlines()[0] and len(ran.stderr.splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error(home: Path) -> None:
     everything = "query 'select * from gold.dim_calendar limit 5000'"
     for arguments in (f"{everything} --format csv", f"{everything} --format json", everything, "show"):
@@ -324,6 +325,7 @@ def test_a_reader_that_goes_away_is_no_error(home: Path) -> None:
         assert len(ran.stdout.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_any_terminal_will_do(home: Path) -> None:
     """Encodings without the data's characters, a narrow or dumb terminal, no HOME, streams that are closed."""
     odd = {"PYTHONIOENCODING": "ascii", "TERM": "dumb", "COLUMNS": "20", "LANG": "C", "HOME": "/nowhere"}
@@ -499,6 +501,7 @@ def test_the_ledger_fails_with_the_line_that_does_not_add_up(home: Path, keep: C
     assert json.loads(ran.stdout)["adds_up"] is False
 
 
+@pytest.mark.slow
 def test_docs_work_without_a_network(home: Path) -> None:
     ran = levain(home, "docs", "--no-serve")
     assert ran.returncode == 0, ran.stderr
@@ -511,6 +514,7 @@ def test_docs_work_without_a_network(home: Path) -> None:
         assert not re.findall(r"<(?:script|link)[^>]+(?:src|href)=.https?:", page.read_text()), page
 
 
+@pytest.mark.slow
 def test_the_lineage_leads_from_each_number_to_kafka(home: Path) -> None:
     """Of the pages that the test before this one has written."""
     page = json.loads((home / "target" / "site" / "lineage" / "colibri-manifest.json").read_text())

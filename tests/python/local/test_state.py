@@ -345,6 +345,7 @@ def test_a_damaged_catalog_is_recovered_the_same_way(home: Path, built: Lake) ->
     assert_adds_up(home)
 
 
+@pytest.mark.slow
 def test_a_catalog_that_is_older_than_the_lake(home: Path, built: Lake) -> None:
     backup = (home / "catalog.db").read_bytes()
     send(built, range(20, 23))
@@ -389,6 +390,7 @@ def test_one_commit_behind_is_landed_again(home: Path, built: Lake) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_lake_that_is_older_than_the_catalog(home: Path, built: Lake) -> None:
     shutil.copytree(home / "lake", home / "backup")
     send(built, range(20, 23))
@@ -441,6 +443,7 @@ def test_lost_built_tables_are_rebuilt(home: Path, built: Lake) -> None:
     assert again.contents() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "damage"),
     [
@@ -482,6 +485,7 @@ def test_a_data_file_that_is_gone_is_found_by_doctor(home: Path, built: Lake) ->
     assert said.exit_code == 1 and f"lacks 1 of 9 data files, the first is {path}" in said.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [
@@ -519,6 +523,7 @@ def test_of_a_table_without_a_readable_version_recover_says_so(tmp_path: Path) -
     assert said.exit_code == 1 and str(newest) in said.output and "no other version of it" in said.output
 
 
+@pytest.mark.slow
 def test_built_tables_that_are_older_than_bronze_catch_up(home: Path, built: Lake) -> None:
     backup = (home / "levain.duckdb").read_bytes()
     send(built, range(20, 23))
@@ -573,6 +578,7 @@ def kept(lake: Lake) -> dict[str, list[str]]:
     return {name: rows for name, rows in lake.contents().items() if not name.endswith("__checked")}
 
 
+@pytest.mark.slow
 def test_a_full_refresh_never_loses_messages(home: Path, built: Lake) -> None:
     before = kept(built)
     built.tables["sales-events"].refresh().delete("partition = 0 and offset < 4")

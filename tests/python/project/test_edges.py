@@ -37,6 +37,7 @@ def test_later_audits_pass(lake: Lake) -> None:
     assert lake.contents() == before
 
 
+@pytest.mark.slow
 def test_what_an_operator_releases_stops_no_build(lake: Lake) -> None:
     """Held messages of every reason, all released: too late, in future, of an unknown client or product."""
     held = "select kafka_cluster, topic, partition, kafka_offset, 'ops', 'checked' from silver.int_messages"

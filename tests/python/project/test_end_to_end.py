@@ -108,6 +108,7 @@ def test_the_ledger_equals_the_expected_outcome_of_all_faults(home: Home) -> Non
     assert sum(sum(counts.values()) for counts in rules.values()) > 50
 
 
+@pytest.mark.slow
 def test_real_sales_of_a_bakery(apache_kafka: Broker, tmp_path: Path) -> None:
     """21,293 real sale lines through Apache Kafka into Gold; the figures come straight from the file by other code."""
     if not BREAD_BASKET.exists():

@@ -172,6 +172,7 @@ def cards(lake: Evolving) -> list[tuple[Any, ...]]:
     )
 
 
+@pytest.mark.slow
 def test_an_optional_field_reaches_old_and_new_events_by_the_command_that_is_named(lake: Evolving) -> None:
     lake.sell(1)
     lake.sell(2, loyalty_card="L2")  # before the contract knows it
@@ -206,6 +207,7 @@ def test_an_optional_field_reaches_old_and_new_events_by_the_command_that_is_nam
     assert lake.contents() == incremental
 
 
+@pytest.mark.slow
 def test_a_full_refresh_that_was_not_finished_is_asked_for_again(lake: Evolving) -> None:
     since = lake.read("select build from meta.contracts where model = 'int_sales_events__verdicts'")
     assert since == [(2,)]
@@ -222,6 +224,7 @@ def test_a_full_refresh_that_was_not_finished_is_asked_for_again(lake: Evolving)
     lake.dbt(*FEW)
 
 
+@pytest.mark.slow
 def test_a_breaking_change_is_refused_until_the_next_major_version(lake: Evolving) -> None:
     built = builds(lake)
     lake.change(options("quantity", minimum=2))
@@ -242,6 +245,7 @@ def test_a_breaking_change_is_refused_until_the_next_major_version(lake: Evolvin
     assert json.loads(noted)["version"] == "2.1.0"
 
 
+@pytest.mark.slow
 def test_what_verdicts_do_not_follow_from_stops_nothing(lake: Evolving) -> None:
     lake.change(lambda document: document.update(domain="shops"))
     lake.sell(6)
@@ -375,6 +379,7 @@ def test_each_kind_of_change_is_classed_and_named(lake: Evolving, tmp_path: Path
     (lake.project / "macros" / "compare.sql").write_text(
         "{% macro compare(pairs) %}{% set found = [] %}"
         "{% for pair in pairs %}{% do found.append(contract_changes(pair[0], pair[1])) %}{% endfor %}"
+        "{% do run_query('create schema if not exists meta') %}"
         "{% do run_query('create table meta.compared as select ' ~ string_literal(tojson(found)) ~ ' as found') %}"
         "{% endmacro %}",
         encoding="utf-8",

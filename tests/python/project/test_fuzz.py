@@ -10,6 +10,7 @@ from fuzz import Fuzz, fuzz, on_both, on_duckdb
 from ingest.settings import PROJECT_ROOT
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_some_messages(tmp_path: Path) -> None:
     fuzz(Fuzz(tmp_path, on_duckdb), examples=10)

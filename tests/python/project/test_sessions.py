@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from lake import Builds, Lake, own_environment
 
+pytestmark = pytest.mark.slow
+
 MIDNIGHT = datetime(2026, 1, 20, tzinfo=UTC)
 HOURS = range(1, 48)
 SESSIONS = ("--select", "+mart_user_sessions")

@@ -183,6 +183,7 @@ def test_the_current_version_is_the_one_valid_at_the_newest_event(lake: Lake) ->
     assert lake.read("select product_name from gold.mart_top_products where product_id = 'P050'") == [("Flan",)]
 
 
+@pytest.mark.slow
 def test_a_version_becomes_current_without_a_word_about_its_member(tmp_path: Path) -> None:
     """Another product's sale moves the newest event past the start of a version; snapshots follow the same rule."""
     lake = Lake(tmp_path)

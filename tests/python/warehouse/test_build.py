@@ -189,6 +189,7 @@ def test_a_test_that_failed_fails_until_it_is_fixed(project: Project, capsys: py
         assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_a_test_whose_view_or_condition_changed_reads_everything_once(project: Project) -> None:
     scoped = f"_build > {project.newest}"
     assert scoped in project.dbt("test", "--select", "extra_quantity")["extra_quantity"][1]
@@ -270,6 +271,7 @@ def test_levain_says_what_is_not_selected(project: Project, select: str, words: 
         build(project.lake.settings, select=select)
 
 
+@pytest.mark.slow
 def test_a_release_of_a_message_that_is_not_there_is_said(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     build(project.lake.settings, select="+int_messages")
     sql = "insert into reference.released_messages values ('test', 'sales-events', 0, {}, 'Ada', 'offline')"
@@ -302,6 +304,7 @@ def test_rules_that_are_no_lists_are_refused(project: Project, rules: str) -> No
     assert "row_rules has no rule, or a text where a list belongs" in refused[""][0]
 
 
+@pytest.mark.slow
 def test_a_seed_is_loaded_by_its_columns_names_and_guesses_no_format(project: Project) -> None:
     """The last test of the project, which has these seeds afterwards."""
     (project.folder / "seeds").unlink()
@@ -341,6 +344,7 @@ def test_an_interrupt_that_a_library_swallowed_is_repeated(monkeypatch: pytest.M
     assert len(seen) == 2
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_is_an_error_and_the_file_stays_whole(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: what is in the log alone was not built.
 
@@ -379,6 +383,7 @@ def test_the_variables_of_the_project_are_known_to_its_macros() -> None:
     assert sorted(listed) == sorted(declared)
 
 
+@pytest.mark.slow
 def test_files_whose_messages_were_all_judged_are_not_read(tmp_path: Path) -> None:
     """Partitions of very different length, as they are, so that each file's offsets overlap what is new."""
     lake = Lake(tmp_path)
@@ -401,6 +406,7 @@ def test_files_whose_messages_were_all_judged_are_not_read(tmp_path: Path) -> No
         lake.build("--full-refresh", "--select", VERDICTS)
 
 
+@pytest.mark.slow
 def test_messages_are_read_until_they_are_judged(tmp_path: Path) -> None:
     """Whatever a run of a part leaves out, or leaves behind when its verdicts fail, a later one reads."""
     lake = Lake(tmp_path)

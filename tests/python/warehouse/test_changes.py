@@ -56,6 +56,18 @@ def test_after_a_commit_without_messages_views_read_the_new_files(lake: Lake) ->
     assert table.refresh().metadata_location in lake.read(query)[0][0]
 
 
+def test_views_that_read_an_older_bronze_are_made_again(lake: Lake) -> None:
+    """As a build leaves them that was refused, since the catalog was an older one then."""
+    table = lake.tables["sales-events"].refresh()
+    older = table.metadata.metadata_log[-1].metadata_file
+    lake.write(f"create or replace view bronze.sales_events as select * from iceberg_scan('{older}')")
+    assert plan(lake.settings).moved == ("sales_events",)
+    lake.build_what_is_new()
+    assert plan(lake.settings).is_empty
+    query = "select sql from duckdb_views() where schema_name = 'bronze' and view_name = 'sales_events'"
+    assert table.metadata_location in lake.read(query)[0][0]
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -178,6 +190,7 @@ def test_a_plain_dbt_build_is_not_known_to_be_whole(lake: Lake) -> None:
     assert plan(lake.settings).topics is None
 
 
+@pytest.mark.slow
 def test_a_warning_is_given_again(lake: Lake) -> None:
     lake.write("insert into reference.released_messages values ('test', 'sales-events', 0, 99, 'ops', 'mistyped')")
     everything = changes.plan(lake.settings, whole=True)
@@ -208,6 +221,7 @@ def test_news_are_built_with_what_is_built_from_them_alone(lake: Lake) -> None:
     assert plan(lake.settings).is_empty
 
 
+@pytest.mark.slow
 def test_views_that_are_left_out_are_as_they_would_be(lake: Lake) -> None:
     """A view's SQL holds nothing of the build that wrote it, such as its number or where a table is."""
     query = "select schema_name || '.' || view_name, sql from duckdb_views() where database_name = 'levain'"

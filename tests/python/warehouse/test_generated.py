@@ -118,6 +118,7 @@ def run(project: Path, *command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_generated_files_and_the_documented_ones_pass_every_check(project: Path) -> None:
     run(project, "dbt", "--quiet", "parse")
     run(project, "dbt-bouncer", "run")
