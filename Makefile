@@ -26,7 +26,7 @@ export DO_NOT_TRACK := 1
 
 LEVAIN := $(BIN)/levain
 
-.PHONY: help setup setup-dev setup-learning spark-jars demo start stop init producers batch-etl show-data docs clean test test-slow test-engines test-full \
+.PHONY: help setup setup-dev setup-learning spark-jars demo start stop init producers batch-etl show-data docs clean test test-full \
 	lint requirements rebuild-venv
 
 help: ## these lines
@@ -131,12 +131,6 @@ PYTEST := JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python 
 test: setup-dev spark-jars ## the tests, on both engines
 	@$(PYTEST) $(FOUR_AT_A_TIME) $(ENDS_IF_IT_HANGS) -m "not slow and not full" $(ARGS)
 
-test-slow: setup-dev spark-jars ## what takes long: rare losses of state, contracts that change, docs, other stores
-	@$(PYTEST) $(FOUR_AT_A_TIME) $(ENDS_IF_IT_HANGS) -m slow $(ARGS)
-
-test-engines: setup-dev spark-jars ## the whole project built on both engines, and every row compared
-	@$(PYTEST) tests/python/project/test_two_engines.py::test_both_engines_build_the_same_rows $(ARGS)
-
 test-full: setup-dev spark-jars ## all tests and the long runs
 	@$(PYTEST) $(FOUR_AT_A_TIME) $(ARGS)
 
@@ -160,4 +154,4 @@ requirements: setup ## recompile requirements/*.in
 	    requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 # Benchmarks and long runs, where there are any.
--include bench/bench.mk
+-include bench/bench.mk tests/tests.mk

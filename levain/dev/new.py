@@ -29,7 +29,7 @@ FRAMEWORK = (
     *("tests/assert_late_arrivals_add_up.sql", "tests/assert_released_messages_have_arrived.sql"),
     *("tests/python/conftest.py", "tests/python/ingest/test_import.py", "tests/python/ingest/test_patches.py"),
     *("tests/python/support/kafka_broker.py", "tests/python/support/kafka/*", "tests/python/support/lake.py"),
-    "tests/python/support/spark_session.py",
+    *("tests/python/support/parsed.py", "tests/python/support/spark_session.py"),
 )
 """Copied as they are, but for what is of the company or the project's own."""
 
