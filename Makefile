@@ -120,8 +120,8 @@ docs: setup ## dbt docs with column lineage, served
 clean: setup ## remove all state (asks first; ARGS=--yes does not)
 	@$(LEVAIN) clean $(ARGS)
 
-# Modules of tests, six at a time, in the order of conftest.py: on two cores the others wait for Kafka or for a process.
-SEVERAL_AT_A_TIME := -n 6 --dist loadfile --no-loadscope-reorder
+# Modules of tests, four at a time, in the order of conftest.py: on two cores two of them wait for Kafka or for a process.
+FOUR_AT_A_TIME := -n 4 --dist loadfile --no-loadscope-reorder
 
 # A test that hangs where no exception reaches it ends its process, with the stacks of all threads.
 ENDS_IF_IT_HANGS := -o faulthandler_timeout=1800 -o faulthandler_exit_on_timeout=true --max-worker-restart 0
@@ -129,10 +129,10 @@ ENDS_IF_IT_HANGS := -o faulthandler_timeout=1800 -o faulthandler_exit_on_timeout
 PYTEST := JAVA_HOME="$$($(BIN)/python -m levain.warehouse.spark)" $(BIN)/python -m pytest
 
 test: setup-dev spark-jars ## the tests, on both engines
-	@$(PYTEST) $(SEVERAL_AT_A_TIME) $(ENDS_IF_IT_HANGS) -m "not slow and not full" $(ARGS)
+	@$(PYTEST) $(FOUR_AT_A_TIME) $(ENDS_IF_IT_HANGS) -m "not slow and not full" $(ARGS)
 
 test-full: setup-dev spark-jars ## all tests and the long runs
-	@$(PYTEST) $(SEVERAL_AT_A_TIME) $(ARGS)
+	@$(PYTEST) $(FOUR_AT_A_TIME) $(ARGS)
 
 # A file of macros renders to nothing: sqlfluff sees its Jinja, line lengths and line ends there, but no SQL to indent.
 # dbt-bouncer cuts what does not fit the terminal's width off its reasons, so it is given a wide one.

@@ -224,7 +224,7 @@ def test_any_history_of_sessions_gives_the_tables_of_a_full_refresh(tmp_path: Pa
     rng, lake = random.Random(seed), Lake(tmp_path)
     for _ in range(4):
         for _ in range(60):
-            at = MIDNIGHT - timedelta(days=rng.choice((0, 0, 1, 1, 2, 30)), minutes=rng.randrange(1440))
+            at = MIDNIGHT - timedelta(days=rng.choice((0, 0, 1, 1, 2, 5, 30)), minutes=rng.randrange(1440))
             event_type = rng.choice(("page_view", "product_view", "add_to_cart", "remove_from_cart", "purchase"))
             fields: dict[str, Any] = {"product_id": "P1", "device": {"type": rng.choice(("mobile", "tablet"))}}
             if rng.random() < 0.4:
