@@ -37,13 +37,11 @@ from ingest.fraud import Model, NoPurchase, load, read_purchase
 from ingest.lander import Fetch
 from ingest.metrics import Reading
 from ingest.settings import Settings, load_settings
+from ingest.sources.publish import RECEIVED_AT
 from ingest.transport import SCHEME, Consumer, Fetching
 from ingest.worker import SEEK_SECONDS, ReadingApp
 
 PURCHASES, SCORES = "purchases", "purchase-scores"
-
-RECEIVED_AT = "received-at"
-"""Header with the time an event was received: `ingest.sources.publish` sets it."""
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 """Upper bounds in seconds."""

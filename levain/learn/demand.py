@@ -21,10 +21,11 @@ from uuid import NAMESPACE_URL, uuid5
 import duckdb
 
 from ingest.contracts import contract_for
-from ingest.errors import BadInput, ConfigurationError
+from ingest.errors import BadInput
 from ingest.settings import Settings
 from ingest.sources.publish import Publisher
 from ingest.sources.replay import encode
+from levain.learn import check_library
 from levain.terminal import errors, say, show_table
 from levain.warehouse.dbt import reader
 
@@ -408,7 +409,7 @@ def run(settings: Settings, as_of: date | None = None, days: int = 7) -> None:
         LevainError: nothing was built, the broker cannot be reached or has no such topic, or an event was not
             acknowledged.
     """
-    check_library()
+    check_library("which forecasts are made with")
     with reader(settings) as connection:
         made_on = _day(connection, as_of)
         read(connection, made_on)
@@ -433,20 +434,6 @@ def run(settings: Settings, as_of: date | None = None, days: int = 7) -> None:
             for day, of in by_day.items()
         ],
     )  # fmt: skip
-
-
-def check_library() -> None:
-    """See that there is scikit-learn.
-
-    Raises:
-        ConfigurationError: there is none.
-    """
-    try:
-        import sklearn  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            "scikit-learn is not installed, which forecasts are made with.", "Install it with `make setup-learning`."
-        ) from error
 
 
 def _day(connection: duckdb.DuckDBPyConnection, as_of: date | None) -> date:
@@ -528,7 +515,7 @@ def run_back_test(settings: Settings, as_of: date | None = None) -> None:
     Raises:
         LevainError: see `run`; no broker is asked.
     """
-    check_library()
+    check_library("which forecasts are made with")
     with reader(settings) as connection, errors.status("Asking as of each week"):
         scores = back_test(connection, _day(connection, as_of))
     show_scores("Forecasts of the last weeks, each made without what followed", scores)

@@ -21,7 +21,7 @@ from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
 
 from ingest.catalog import load_bronze, open_catalog
-from ingest.errors import BadInput, ConfigurationError, StateError
+from ingest.errors import BadInput, StateError
 from ingest.fraud import (
     HABITS,
     UNIT,
@@ -39,6 +39,7 @@ from ingest.fraud import (
 )
 from ingest.settings import Settings
 from levain import processes
+from levain.learn import check_library
 
 TABLE = "purchases"
 
@@ -238,12 +239,8 @@ def grower() -> Grow:
     Raises:
         ConfigurationError: it is not installed.
     """
-    try:
-        from sklearn.ensemble import IsolationForest
-    except ImportError as error:
-        raise ConfigurationError(
-            "scikit-learn is not installed, which grows the forest.", "Install it: `make setup-learning`."
-        ) from error
+    check_library("which grows the forest")
+    from sklearn.ensemble import IsolationForest
 
     def grow(rows: list[Sequence[float]], parameters: Parameters) -> Forest:
         table = pa.array(list(chain.from_iterable(rows)), pa.float32()).to_numpy().reshape(len(rows), -1)

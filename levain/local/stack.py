@@ -116,13 +116,7 @@ class Stack:
                 self._stop(name, worker)
                 worker = None
             if worker is None:
-                worker = processes.start(
-                    [sys.executable, "-m", "faust", "-A", module, "worker", "-l", "info", "--without-web"],
-                    pid_file=file,
-                    log=log,
-                    environment={**os.environ, "LEVAIN_HOME": str(self.settings.root), "PYTHONUNBUFFERED": "1"},
-                    **wanted,
-                )
+                worker = self._start_worker(module, file, log, {}, **wanted)
         with errors.status(f"Waiting for the worker {name} to be given its partitions"):
             self._wait(name, worker, log, lambda: _READY in log.read_bytes(), WORKER_SECONDS)
         say(name, f"{', '.join(facts.values())} (pid {worker.pid}, log {log})")
@@ -257,14 +251,18 @@ class Stack:
             worker = None
         if worker is None:
             self.started = True
-            processes.start(
-                [sys.executable, "-m", "faust", "-A", "ingest.app", "worker", "-l", "info", "--without-web"],
-                pid_file=self.worker_file,
-                log=self.worker_log,
-                environment={**os.environ, "LEVAIN_HOME": str(self.settings.root), "PYTHONUNBUFFERED": "1", **metrics},
-                alias=alias,
-                topics=topics,
-            )
+            self._start_worker("ingest.app", self.worker_file, self.worker_log, metrics, alias=alias, topics=topics)
+
+    def _start_worker(
+        self, module: str, file: Path, log: Path, variables: Mapping[str, str], **facts: object
+    ) -> PidFile:
+        return processes.start(
+            [sys.executable, "-m", "faust", "-A", module, "worker", "-l", "info", "--without-web"],
+            pid_file=file,
+            log=log,
+            environment={**os.environ, "LEVAIN_HOME": str(self.settings.root), "PYTHONUNBUFFERED": "1", **variables},
+            **facts,
+        )
 
     def _metrics_port(self, any_port: bool) -> dict[str, str]:
         """What to set for a worker that is to start, so that it can serve its metrics.

@@ -45,8 +45,9 @@ def _parse_what_changed(config: RuntimeConfig, **options: Any) -> Manifest:
                 shutil.copyfile(kept, own)
         begun = own.read_bytes() if own.exists() else b""
         manifest = _parse(config, **options)
-        if ours and own.exists() and own.read_bytes() != begun:
+        ended = own.read_bytes() if own.exists() else begun
+        if ours and ended != begun:
             with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as copy:
-                copy.write(own.read_bytes())
+                copy.write(ended)
             Path(copy.name).replace(kept)
     return manifest
