@@ -42,6 +42,7 @@ COMPANY = (
         "levain/dev/draft.py",
         "levain/dev/new.py",
         "levain/dev/picture.py",
+        "levain/dev/stars.py",
         "levain/dev/template/*",
     ),
     *("levain/samples/company.py", "levain/samples/events/*"),

@@ -172,18 +172,18 @@ def _worker(settings: Settings) -> Iterator[Finding]:
     from levain.local.stack import Stack
 
     stack = Stack(settings)
-    worker = processes.read(stack.worker_file)
-    if worker is None:
-        return
-    if worker.alive:
-        yield Finding("ok", f"the worker runs (pid {worker.pid})")
-    else:
-        yield Finding(
-            "warn",
-            f"the worker (pid {worker.pid}) has ended; last lines of {stack.worker_log}:\n"
-            f"{processes.last_lines(stack.worker_log)}",
-            "`levain up` starts it again.",
-        )
+    workers = [(stack.worker_file, stack.worker_log, "the worker", "`levain up` starts it again.")]
+    for file, log in stack.beside():
+        workers.append((file, log, f"the worker {log.stem}", "The command that started it starts it again."))
+    for file, log, name, to_do in workers:
+        worker = processes.read(file)
+        if worker is None:
+            continue
+        if worker.alive:
+            yield Finding("ok", f"{name} runs (pid {worker.pid})")
+        else:
+            last = processes.last_lines(log)
+            yield Finding("warn", f"{name} (pid {worker.pid}) has ended; last lines of {log}:\n{last}", to_do)
 
 
 def _extensions(settings: Settings) -> Iterator[Finding]:

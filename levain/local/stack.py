@@ -69,7 +69,7 @@ class Stack:
     @property
     def running(self) -> bool:
         """Any process of the stack lives."""
-        files = (self.broker_file, self.worker_file, *self._beside())
+        files = (self.broker_file, self.worker_file, *(file for file, _ in self.beside()))
         return any(found and found.alive for found in map(processes.read, files))
 
     def up(self, *, any_port: bool = False, wait_for_worker: bool = True) -> None:
@@ -123,9 +123,10 @@ class Stack:
         if metrics := _METRICS.search(log.read_bytes()):
             say("metrics", f"{metrics[1].decode()}, health at /healthz and /readyz there")
 
-    def _beside(self) -> list[Path]:
-        """The pid files of workers beside the stack."""
-        return sorted(self.run.glob("beside-*.json"))
+    def beside(self) -> list[tuple[Path, Path]]:
+        """The pid files and logs of workers beside the stack."""
+        files = sorted(self.run.glob("beside-*.json"))
+        return [(file, self.run / f"{file.stem.removeprefix('beside-')}.log") for file in files]
 
     def down(self) -> bool:
         """Stop every process of the stack and wait until it has ended.
@@ -137,9 +138,8 @@ class Stack:
             say("stack", "is not running")
             return True
         with self._lock():
-            for file in self._beside():  # what they have published is still to land
-                name = file.stem.removeprefix("beside-")
-                self._stop(name, self._living(file, name))
+            for file, log in self.beside():  # what they have published is still to land
+                self._stop(log.stem, self._living(file, log.stem))
             worker, broker = self._living(self.worker_file, "worker"), self._living(self.broker_file, "broker")
             if not worker and not broker:
                 say("stack", "is not running")

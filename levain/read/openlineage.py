@@ -2,7 +2,8 @@
 
 One event per table, a line each (https://openlineage.io/spec/2-0-2/OpenLineage.json): its columns, the columns that
 each is computed from, and those that its rows are filtered and joined by. A staging model has the fields of its topic's
-contract among its inputs, under Kafka's name.
+contract among its inputs, under Kafka's name. Who reads the tables, an exposure, is a job with inputs alone, of which no
+run is known.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def _iso(moment: Any) -> str:
 
 
 def events(settings: Settings, columns: Columns, build: str, moment: str) -> Iterator[dict[str, Any]]:
-    """An event for each seed, snapshot and model.
+    """An event for each seed, snapshot, model and exposure.
 
     Args:
         settings: which home.
@@ -153,6 +154,15 @@ def events(settings: Settings, columns: Columns, build: str, moment: str) -> Ite
             },
             "inputs": inputs,
             "outputs": [output],
+        }
+    for exposure in columns.exposures:
+        yield {
+            "eventTime": moment,
+            "producer": PRODUCER,
+            "schemaURL": f"{SPEC}/2-0-2/OpenLineage.json#/$defs/JobEvent",
+            "job": {"namespace": JOBS, "name": exposure.label},
+            "inputs": [dataset(columns.relations[name]) for name in exposure.reads],
+            "outputs": [],
         }
 
 

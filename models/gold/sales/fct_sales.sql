@@ -17,6 +17,7 @@
         events.promotion_id,
         customers.customer_key,
         events.customer_id,
+        {{ surrogate_key(['events.store_id', epoch_micros(hour_start('events.event_time'))]) }} as weather_key,
         events.payment_method,
         events.event_time as sold_at,
         events.quantity,

@@ -17,12 +17,14 @@ import commands
 import pytest
 from kafka_broker import Broker, free_port
 from lake import Lake, Record
+from scored import values, write_model
 
 from ingest.catalog import open_catalog
 from ingest.errors import LevainError
 from ingest.settings import Settings
 from ingest.sources.publish import Publisher
 from levain import processes
+from levain.local import doctor
 from levain.local.stack import Stack, clean, init, unlanded
 from levain.samples import produce
 from levain.warehouse.dbt import bronze_rows, build_lock
@@ -93,6 +95,40 @@ def test_up_again_changes_nothing_and_down_leaves_no_process(stack: Stack) -> No
     assert not any(map(processes.started, first))
     assert not stack.broker_file.exists() and not stack.worker_file.exists()
     stack.down()
+
+
+def test_purchases_are_scored_by_a_worker_beside_the_stack(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is restarted for another model, repaired by who wants it, seen by the doctor, and stopped with the stack."""
+    version = write_model(stack.settings.models_dir).version
+    stack.up()
+    stack.up_beside("scores", "ingest.scores", model=version)
+    ((file, log),) = stack.beside()
+
+    def pid() -> int:
+        return int(json.loads(file.read_text())["pid"])
+
+    first = pid()
+    stack.up_beside("scores", "ingest.scores", model=version)
+    assert pid() == first
+    with Publisher(stack.settings, ["purchases"]) as publisher:
+        for value in values()[:20]:
+            publisher.publish("purchases", b"C1", value.encode(), ())
+    deadline = time.monotonic() + 30
+    while dict(bronze_rows(stack.settings))["purchase_scores"] < 20:
+        assert time.monotonic() < deadline, log.read_text()[-2000:]
+        time.sleep(0.2)
+    stack.up_beside("scores", "ingest.scores", model="another")
+    second = pid()
+    assert second != first and not processes.started(first)
+    kill(second)
+    capsys.readouterr()
+    doctor.run(stack.settings)
+    assert f"the worker scores (pid {second}) has ended" in capsys.readouterr().out
+    stack.up_beside("scores", "ingest.scores", model="another")
+    assert f"The scores (pid {second}) has ended without being stopped" in capsys.readouterr().err
+    third = pid()
+    stack.down()
+    assert not processes.started(third) and not file.exists()
 
 
 def test_what_a_worker_has_buffered_lands_when_it_is_stopped(

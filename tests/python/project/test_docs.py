@@ -12,6 +12,7 @@ from descriptions import descriptions, document
 
 from ingest.settings import PROJECT_ROOT, Settings
 from levain.cli import app
+from levain.dev import stars
 from levain.project import CLOSING, LINEAGE_FIRST
 
 README = PROJECT_ROOT / "README.md"
@@ -66,6 +67,15 @@ def test_the_data_model_says_which_fact_has_which_dimension() -> None:
             if ending in ("key", "date"):
                 found.add((name, f"dim_{kind}" if ending == "key" else "dim_calendar"))
     assert said == found
+    drawn = {(each.fact.name, dimension.name) for each in stars.stars() for dimension in each.dimensions}
+    assert {(fact, dimension) for fact, dimension in drawn if fact.startswith("fct_")} == found
+
+
+def test_each_fact_has_its_picture() -> None:
+    drawn = {f"{each.fact.name}.svg": stars.draw(each) for each in stars.stars()}
+    assert {path.name: path.read_text(encoding="utf-8") for path in stars.PICTURES.iterdir()} == drawn
+    page = (PROJECT_ROOT / "docs" / "data-model.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"\(stars/(\S+)\)", page)) == sorted(drawn)
 
 
 def test_the_first_page_of_the_dbt_docs_names_models_that_exist() -> None:

@@ -86,7 +86,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
                 for n in customers
             ]
             lake.send("sales-events", sales, timestamp=NOW, received_at=f"2025-{month:02}-20T09:01:00Z")
-        lake.build("--select", *(f"+{mart}" for mart in KEYS))
+        lake.build("--select", "+dim_weather", *(f"+{mart}" for mart in KEYS))
         yield lake
 
 

@@ -177,6 +177,16 @@ EDGES: tuple[Edge, ...] = (
         *("a product that begins later", "product-changes"),
         *(product(303, product_id="PX303", valid_from=moment(timedelta(days=35))), "accepted"),
     ),
+    *(
+        Edge(
+            f"a receipt over midnight, line {line}",
+            "sales-events",
+            sale(319 + line, receipt_id="R320", line_number=line, customer_id="C320", event_time=at),
+            "accepted",
+            headers=received("2026-01-07T00:00:05Z"),
+        )
+        for line, at in ((1, "2026-01-06T23:59:59Z"), (2, "2026-01-07T00:00:01Z"))
+    ),
     # Numbers: a barcode typed into the quantity stopped every build after it.
     Edge(
         *("a barcode as quantity", "sales-events", sale(10, quantity=376130321109103420), "rejected"),
