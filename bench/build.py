@@ -5,9 +5,9 @@ two years in 50 shops, of 400 products, landed by the lander. Then builds of it 
 nothing new; one with 10,000 new sales; one with 10,000 of which 5 % happened up to a month before; one with 10,000 and
 a price that was changed 30 days back; one with 10,000, of a project that has 20 more models of sales, half of them
 tables and half views, with their contracts and tests; a full refresh; and beside it the same tables by hand
-(bench/by_hand.py). Of the builds with new sales there are three rounds, and the one with the median of CPU is shown. The
-limit of memory is that of the profile, unless `LEVAIN_DUCKDB_MEMORY_LIMIT` says another. `--spark`: the builds of the
-smallest size on Spark, too, in one round and without more models. A second table compares the goals with what was
+(bench/by_hand.py). Of the builds with new sales there are three rounds, and the one with the median of CPU is shown.
+The limit of memory is that of the profile, unless `LEVAIN_DUCKDB_MEMORY_LIMIT` says another. `--spark`: the builds of
+the smallest size on Spark, too, in one round and without more models. A second table compares the goals with what was
 reached.
 """
 

@@ -129,7 +129,7 @@ def _table(model: dict[str, Any], sql: str, of_gold: bool) -> Table:
 
 
 def _joins(fact: Table, dimension: Table, version: bool) -> bool:
-    """Whether a fact has the key of a dimension: its first column, of a version, or the second, of what has versions."""
+    """Whether a fact has the key of a dimension: its first column, or the second, of what has versions."""
     if dimension.name == _CALENDAR:
         return version and any(each.endswith("_date") for each in fact.columns)
     return dimension.columns[0 if version else 1] in fact.columns
@@ -183,7 +183,7 @@ class _Box:
 
     def __init__(self, kind: str, table: Table) -> None:
         self.kind, self.name = kind, table.name
-        self.grain = wrap(table.grain, 42)
+        self.grain = wrap(table.grain, 38)
         key = table.keys[0] if table.keys else table.columns[:1]
         others = [each for each in table.columns if each not in key]
         self.columns = [f"{', '.join(key)}  *", *wrap(", ".join(others), 33)] if kind != "reader" else []

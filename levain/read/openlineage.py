@@ -2,8 +2,8 @@
 
 One event per table, a line each (https://openlineage.io/spec/2-0-2/OpenLineage.json): its columns, the columns that
 each is computed from, and those that its rows are filtered and joined by. A staging model has the fields of its topic's
-contract among its inputs, under Kafka's name. Who reads the tables, an exposure, is a job with inputs alone, of which no
-run is known.
+contract among its inputs, under Kafka's name. Who reads the tables, an exposure, is a job with inputs alone, of which
+no run is known.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import random
 import re
 import shutil
@@ -319,23 +318,3 @@ def test_a_newer_framework_is_merged(project: Path, tmp_path: Path) -> None:
     (mine / "README.md").write_text("not committed", encoding="utf-8")
     outcome = CliRunner().invoke(app, ["new", str(mine), "--again"])
     assert isinstance(outcome.exception, BadInput) and readme.exists()
-
-
-@pytest.mark.full
-@pytest.mark.timeout(3000)
-def test_the_page_from_a_csv_file_to_a_mart(tmp_path: Path) -> None:
-    """Each command of docs/your-own-project.md, in an environment of its own, then the project's own tests."""
-    page = (PROJECT_ROOT / "docs" / "your-own-project.md").read_text(encoding="utf-8")
-    (table,) = re.findall(r"```csv\n(.*?)```", page, re.DOTALL)
-    sample(tmp_path, table, "rentals.csv")
-    (tmp_path / "levain").symlink_to(PROJECT_ROOT)
-    script = "set -e\n" + "".join(re.findall(r"```sh\n(.*?)```", page, re.DOTALL)) + "make test\n"
-    who = {f"GIT_{role}_{what}": "me" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    done = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env={**os.environ, **who}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    shown = [line.rstrip() for line in done.stdout.splitlines()]
-    for said in re.findall(r"```text\n(.*?)```", page, re.DOTALL):
-        for line in said.splitlines():
-            assert any(each.startswith(line.rstrip()) for each in shown), line

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import edge_messages
+import planted
 import pytest
 from clocks import clock
 from lake import WITHOUT_TESTS, Lake
@@ -149,6 +150,19 @@ def registered(lake: Lake) -> dict[str, str]:
     names = [name for space in catalog.list_namespaces() for name in catalog.list_tables(space)]
     tables = [(name, catalog.load_table(name)) for name in names]
     return {".".join(name): path_of(table.metadata_location) for name, table in tables if table.metadata.snapshots}
+
+
+@pytest.mark.full
+def test_both_engines_find_the_same_anomalies(lake: Lake) -> None:
+    """Of faults that were planted in weeks of sales, on which other logs are too short to say anything."""
+    outcome = planted.land_one_a_day(lake)
+    for engine in ("duckdb", "spark"):
+        run_dbt(lake.settings, ["build", "--target", engine, *WITHOUT_TESTS, "--select", "+quality_anomalies"], "")
+    contents = lake.contents()
+    comparisons = compare(lake.settings, build=False, among=contents)
+    assert {each.relation: each.remarks for each in comparisons if not each.equal} == {}
+    assert len(contents["quality.quality_anomalies"]) >= len(outcome.musts) > 0
+    assert outcome.musts <= {planted.Anomaly(*row) for row in lake.read(planted.FOUND)}
 
 
 @pytest.mark.full

@@ -23,13 +23,6 @@ from levain.read.quality_page import page
 from levain.samples import company
 
 CONTRACTS = load_contracts()
-DAYS = 54
-COUNTS = {"sales-events": 165 * DAYS, "ventes_stream": 65 * DAYS}
-NO_MONDAYS = [number for number in range(DAYS - 2, 0, -1) if number % 7]
-FAULTS = dict(zip(NO_MONDAYS, [name for name in planted.FAULTS if name != "price doubled"], strict=False))
-"""One a day, on the last days but the newest, which is not complete. A Monday has few events to say anything by, and
-weeks with January's cakes among them let expect twice the price of February: bench/anomalies.py counts such a miss.
-"""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +32,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, planted.Plant
         for name in ("LEVAIN_HOME", "DBT_PROFILES_DIR"):
             patch.delenv(name, raising=False)
         lake = Lake(tmp_path_factory.mktemp("quality") / "home")
-        outcome = planted.land(lake, COUNTS, DAYS, seed=2, faults=FAULTS)
+        outcome = planted.land_one_a_day(lake)
         lake.build(*SELECTED)
     return lake, outcome
 
@@ -70,9 +63,8 @@ def test_each_planted_fault_is_found_and_nothing_else(built: tuple[Lake, planted
     assert outcome.musts - found(lake) == set()
     assert outcome.false(found(lake)) == []
     judged = company.START + timedelta(days=5 * 7)
-    assert min(FAULTS) > 42 and (company.START + timedelta(days=min(FAULTS))) > judged, (
-        "days without a fault are judged too"
-    )
+    first = min(planted.ONE_A_DAY)
+    assert first > 42 and company.START + timedelta(days=first) > judged, "days without a fault are judged too"
 
 
 def test_the_newest_day_is_not_complete(lake: Lake) -> None:
@@ -167,7 +159,8 @@ def test_every_figure_of_the_page_is_what_the_tables_say(lake: Lake, report: qua
     shown = Figures(page(report))
     wanted = expected_figures(lake, AS_OF)
     gaps = {
-        f"ventes_stream/volume/{day.isoformat()}": 0 for day in (company.START + timedelta(n) for n in range(DAYS + 1))
+        f"ventes_stream/volume/{day.isoformat()}": 0
+        for day in (company.START + timedelta(n) for n in range(planted.DAYS + 1))
     }
     assert shown.values == {name: {str(value)} for name, value in (gaps | wanted).items() if name in shown.values}
     assert shown.values.keys() >= wanted.keys()

@@ -102,6 +102,14 @@ FAULTS = {
     "price doubled": Fault("sales-events", _dearer(2), (("mean", "unit_price", ""),)),
 }
 
+DAYS = 54
+COUNTS = {"sales-events": 165 * DAYS, "ventes_stream": 65 * DAYS}
+NO_MONDAYS = [number for number in range(DAYS - 2, 0, -1) if number % 7]
+ONE_A_DAY = dict(zip(NO_MONDAYS, [name for name in FAULTS if name != "price doubled"], strict=False))
+"""Faults of the last days but the newest, which is not complete. A Monday has few events to say anything by, and weeks
+with January's cakes among them let expect twice the price of February: bench/anomalies.py counts such a miss.
+"""
+
 
 @dataclass
 class Planted:
@@ -147,6 +155,11 @@ def land(lake: Lake, counts: dict[str, int], days: int, seed: int, faults: dict[
             sent += broken.break_(events, rng) if broken and broken.topic == topic else events
         lake.land(topic, 0, list(_records(sent)))
     return outcome
+
+
+def land_one_a_day(lake: Lake) -> Planted:
+    """Land weeks of sales with a fault on each of the last days."""
+    return land(lake, COUNTS, DAYS, seed=2, faults=ONE_A_DAY)
 
 
 def _records(events: Sequence[Event]) -> Iterable[Record]:
