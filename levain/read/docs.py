@@ -15,9 +15,20 @@ from levain.terminal import errors, say, warn
 from levain.warehouse.columns import colibri, load_columns
 from levain.warehouse.dbt import build_lock, not_built, reader, run_dbt
 
-# What the lineage page opens on, with its parents and children; by itself it takes any table.
+# What the lineage page opens on, with its parents and children; by itself it takes any table. On a phone the list of
+# tables would leave no place for the graph.
 _QUERY = f"?model=model.levain.{LINEAGE_FIRST}&parents=1&children=1"
-_OPEN_FIRST = f"<script>location.search || history.replaceState(null, '', '{_QUERY}')</script>"
+_OPEN_FIRST = (
+    f"<script>location.search || history.replaceState(null, '', '{_QUERY}'"
+    " + (innerWidth < 700 ? '&hideSidebars=true' : ''))</script>"
+)
+# dbt's page is made for wide screens only; on a phone its first page and the search lead to everything.
+_ON_A_PHONE = """<style>@media (max-width: 700px) {
+  .app-menu { display: none !important }
+  .app, .app-content { min-width: 0 !important; width: 100vw !important; left: 0 !important }
+  .app-pad { padding-left: 12px !important; padding-right: 12px !important }
+  .panel-body { overflow-x: auto }
+}</style>"""
 
 
 def docs(settings: Settings, *, port: int, serve: bool) -> None:
@@ -35,13 +46,18 @@ def docs(settings: Settings, *, port: int, serve: bool) -> None:
         run_dbt(settings, ["docs", "generate", "--static"], "Writing the docs")
     pages = target / "site"
     pages.mkdir(exist_ok=True)
-    (target / "static_index.html").replace(pages / "index.html")
+    _copy(target / "static_index.html", pages / "index.html", "</head>", f"{_ON_A_PHONE}</head>")
     with errors.status("Tracing columns"):
         _lineage(settings, pages)
     say("docs", str(pages / "index.html"))
     say("lineage", str(pages / "lineage" / "index.html"))
     if serve:
         _serve(pages, port)
+
+
+def _copy(page: Path, target: Path, old: str, new: str) -> None:
+    """Copy a page with a part of it replaced."""
+    target.write_text(page.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
 
 
 def _serve(pages: Path, port: int) -> None:
@@ -79,6 +95,6 @@ def _lineage(settings: Settings, pages: Path) -> None:
     manifest.unlink()
     DbtColibriReportGenerator(extractor, disable_telemetry=True).generate_report(output_dir=str(folder))
     page = folder / "index.html"
-    page.write_text(page.read_text(encoding="utf-8").replace("<head>", f"<head>{_OPEN_FIRST}", 1), encoding="utf-8")
+    _copy(page, page, "<head>", f"<head>{_OPEN_FIRST}")
     if untraced:
         warn(f"The lineage of {len(untraced)} models or columns cannot be traced; the first: {untraced[0]}")

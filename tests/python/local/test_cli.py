@@ -18,11 +18,13 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import browser
 import commands
 import duckdb
 import pytest
 from kafka_broker import free_port
 from lake import connect
+from playwright.sync_api import Page
 
 from ingest.contracts import load_contracts
 from ingest.settings import PROJECT_ROOT, Settings
@@ -542,6 +544,44 @@ def test_the_lineage_leads_from_each_number_to_kafka(home: Path) -> None:
     assert ("source.levain.bronze.product_changes", "kafka_timestamp") in origins(
         "quality_freshness", "last_received_at"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_pages_open_in_a_browser_without_a_network(home: Path, tmp_path: Path) -> None:
+    """On a desk and on a phone: the docs and the lineage, which a test before this one has written, and the report."""
+    report = tmp_path / "quality.html"
+    assert levain(home, "quality", "--html", str(report)).returncode == 0
+    site = home / "target" / "site"
+    with browser.pages() as opened:
+        for page in opened.values():
+            asked: list[str] = []
+            failed: list[str] = []
+            page.on("request", lambda request, asked=asked: asked.append(request.url))
+            page.on("pageerror", lambda error, failed=failed: failed.append(str(error)))
+            page.goto((site / "index.html").as_uri())
+            page.get_by_role("heading", name="Levain, the lakehouse starter").wait_for()
+            fits(page)
+            page.get_by_role("link", name="fct_sales").first.click()
+            page.get_by_text("One row per accepted line of a receipt").first.wait_for()
+            fits(page)
+            page.go_back()
+            page.get_by_role("link", name="All lineage").click()
+            page.locator("canvas").first.wait_for()
+            page.goto((site / "lineage" / "index.html").as_uri())
+            page.get_by_text("weather_key").first.wait_for()
+            fits(page)
+            page.goto(report.as_uri())
+            page.get_by_role("heading", name="Data quality").wait_for()
+            fits(page)
+            assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+            assert failed == []
+
+
+def fits(page: Page) -> None:
+    """Nothing is beside what the screen shows."""
+    assert page.viewport_size
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
 def test_a_build_writes_nothing_outside_the_home(home: Path, tmp_path: Path) -> None:
