@@ -7,7 +7,7 @@ a price that was changed 30 days back; one with 10,000, of a project that has 20
 tables and half views, with their contracts and tests; a full refresh; and beside it the same tables by hand
 (bench/by_hand.py). Of the builds with new sales there are three rounds, and the one with the median of CPU is shown.
 The limit of memory is that of the profile, unless `LEVAIN_DUCKDB_MEMORY_LIMIT` says another. `--spark`: the builds of
-the smallest size on Spark, too, in one round and without more models. A second table compares the goals with what was
+the smallest size on Spark, too, in one round and without more models. The last table compares the goals with what was
 reached.
 """
 
@@ -250,7 +250,6 @@ def main() -> None:
     runs = [(sales, "duckdb") for sales in sizes] + [(sizes[0], "spark")] * arguments.spark
     costs: dict[int, dict[str, Cost]] = {}
     spark = None
-    rows = []
     for sales, engine in runs:
         with tempfile.TemporaryDirectory() as folder:
             warn(f"Landing and building {sales:,} sales on {engine}", style="")
@@ -259,11 +258,8 @@ def main() -> None:
             costs[sales] = found
         else:
             spark = found
-        for build, cost in found.items():
-            rows.append(
-                (engine, f"{sales:,}", build, *(round(n, 1) for n in (cost.seconds, cost.cpu)), round(cost.peak))
-            )
-    show_table("", ("engine", "sales", "build", "s", "CPU s", "peak MB"), rows)
+        rows = [(name, round(cost.seconds, 1), round(cost.cpu, 1), round(cost.peak)) for name, cost in found.items()]
+        show_table(f"\n{sales:,} sales on {engine}", ("build", "s", "CPU s", "peak MB"), rows)
     show_table("\nGoals", ("what", "goal", "reached"), list(goals(sizes, costs, spark)))
 
 

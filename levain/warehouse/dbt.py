@@ -102,12 +102,12 @@ def build(
     arguments += ["--select", *select.split()] if select else []
     began = time.monotonic()
     with build_lock(settings):
-        plan = planned()  # again: a build that was waited for may have done this one's work, or have failed
-        if _nothing_to_do(plan):
-            return
-        arguments += plan.arguments if plan is not None and not audit else []
-        notes = (plan.notes if plan is not None else {}) | ({"AUDIT": "true"} if audit else {})
         try:
+            plan = planned()  # again: a build that was waited for may have done this one's work, or have failed
+            if _nothing_to_do(plan):
+                return
+            arguments += plan.arguments if plan is not None and not audit else []
+            notes = (plan.notes if plan is not None else {}) | ({"AUDIT": "true"} if audit else {})
             result = run_dbt(settings, arguments, "Building", manifest, notes)
         except KeyboardInterrupt:
             warn("The build was interrupted: the next one builds what it did not finish.")
