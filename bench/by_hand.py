@@ -2,8 +2,9 @@
 
 `LEVAIN_HOME=... python bench/by_hand.py FILE`: what `levain build --full-refresh` computes of sales, as somebody would
 write it who needs no increments, no tests and one engine: a verdict for every message with its MD5, and the payload of
-those that were not accepted; products with their validity; the fact; sums per day and per hour. bench/build.py runs it
-beside the build, with the build's limits of memory and threads.
+those that were not accepted; products with their validity, shops, customers and hours of weather that sales name; the
+fact; sums per day, month, hour and customer; messages counted per day. Not what is measured of each field per day, and
+no test. bench/build.py runs it beside the build, with the build's limits of memory and threads.
 """
 
 from __future__ import annotations
@@ -104,9 +105,29 @@ _STATEMENTS = (
     from changes
     """,
     """
+    create table stores as
+    select md5(store_id) as store_key, store_id from verdicts where verdict = 'accepted' group by store_id
+    """,
+    """
+    create table customers as
+    select md5(customer_id) as customer_key, customer_id from verdicts
+    where verdict = 'accepted' and customer_id is not null
+    group by customer_id
+    """,
+    """
+    create table weather as
+    select distinct
+        md5(concat_ws('|', store_id, epoch_us(date_trunc('hour', event_time)))) as weather_key,
+        event_date as weather_date, store_id, date_trunc('hour', event_time) as weather_hour
+    from verdicts
+    where verdict = 'accepted'
+    """,
+    """
     create table sales as
     select
-        event_id, receipt_id, line_number, store_id, product_key, sales.product_id, promotion_id, customer_id,
+        event_id, receipt_id, line_number, store_key, sales.store_id, product_key, sales.product_id, promotion_id,
+        customer_key, sales.customer_id,
+        md5(concat_ws('|', sales.store_id, epoch_us(date_trunc('hour', event_time)))) as weather_key,
         payment_method, event_time as sold_at, event_date as sale_date, quantity, unit_price,
         cast(quantity * unit_price as decimal(18, 2)) as gross_amount, discount_amount,
         cast(quantity * unit_price - discount_amount as decimal(18, 2)) as net_amount,
@@ -114,6 +135,8 @@ _STATEMENTS = (
     from verdicts as sales
     left join products
         on sales.product_id = products.product_id and event_time >= valid_from and event_time < valid_to
+    left join stores on sales.store_id = stores.store_id
+    left join customers on sales.customer_id = customers.customer_id
     where verdict = 'accepted'
     """,
     """
@@ -131,6 +154,35 @@ _STATEMENTS = (
         store_id, date_trunc('hour', sold_at) as sale_hour, sale_date, count(distinct receipt_id) as receipt_count,
         count(*) as line_count, sum(quantity) as units, sum(net_amount) as net_amount
     from sales
+    group by all
+    """,
+    """
+    create table monthly as
+    select
+        date_trunc('month', sale_date) as sales_month, product_id, sum(line_count) as line_count, sum(units) as units,
+        sum(gross_amount) as gross_amount, sum(discount_amount) as discount_amount, sum(net_amount) as net_amount,
+        sum(cost_amount) as cost_amount
+    from daily
+    group by all
+    """,
+    """
+    create table weekly as
+    select
+        date_trunc('week', sale_date) as sale_week, customer_id, min(sale_date) as first_sale_date,
+        max(sale_date) as last_sale_date, count(distinct sale_date) as shopping_days,
+        count(distinct receipt_id) as receipt_count, count(*) as line_count,
+        count(*) filter (discount_amount > 0) as discounted_lines, sum(gross_amount) as gross_amount,
+        sum(discount_amount) as discount_amount, sum(net_amount) as net_amount
+    from sales
+    where customer_id is not null
+    group by all
+    """,
+    """
+    create table messages as
+    select
+        cast(kafka_timestamp as date) as received_date, kafka_cluster, topic, partition, event_date, verdict,
+        count(*) as messages
+    from verdicts
     group by all
     """,
     "checkpoint",

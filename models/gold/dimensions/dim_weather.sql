@@ -7,6 +7,26 @@
 
 -- depends_on: {{ ref('weather_observations_superseded') }}, {{ ref('sales_events_superseded') }}
 {% set keys = ['weather_date', 'store_id', 'weather_hour'] %}
+{% if is_incremental() %}
+{% set touched %}
+select distinct
+    event_date as weather_date,
+    store_id,
+    {{ hour_start('event_time') }} as weather_hour
+from (
+    {{ union_of(
+        [
+            ref('weather_observations'), ref('weather_observations_superseded'),
+            ref('sales_events'), ref('sales_events_superseded'),
+        ],
+        ['event_date', 'store_id', 'event_time', '_build'],
+    ) }}
+) as events
+where _build > {{ last_build() }}
+{% endset %}
+{% set on_these_days = between_touched('event_date between first_key and last_key', 'weather_date', touched) %}
+{% endif %}
+
 with observations as (
 
     select
@@ -14,6 +34,7 @@ with observations as (
         event_date as weather_date,
         {{ hour_start('event_time') }} as weather_hour
     from {{ ref('weather_observations') }}
+    {{ 'where ' ~ on_these_days if is_incremental() }}
 
 ),
 
@@ -24,26 +45,14 @@ sales as (
         store_id,
         {{ hour_start('event_time') }} as weather_hour
     from {{ ref('sales_events') }}
+    {{ 'where ' ~ on_these_days if is_incremental() }}
 
 ),
 
 {% if is_incremental() %}
 touched_hours as (
 
-    select distinct
-        event_date as weather_date,
-        store_id,
-        {{ hour_start('event_time') }} as weather_hour
-    from (
-        {{ union_of(
-            [
-                ref('weather_observations'), ref('weather_observations_superseded'),
-                ref('sales_events'), ref('sales_events_superseded'),
-            ],
-            ['event_date', 'store_id', 'event_time', '_build'],
-        ) }}
-    ) as events
-    where _build > {{ last_build() }}
+    {{ touched | indent(4) }}
 
 ),
 {% endif %}

@@ -73,7 +73,8 @@ def test_the_data_model_says_which_fact_has_which_dimension() -> None:
 
 def test_each_fact_has_its_picture() -> None:
     drawn = {f"{each.fact.name}.svg": stars.draw(each) for each in stars.stars()}
-    assert {path.name: path.read_text(encoding="utf-8") for path in stars.PICTURES.iterdir()} == drawn
+    found = {path.name: path.read_text(encoding="utf-8") for path in stars.PICTURES.iterdir()}
+    assert found == drawn, "drawn by: python -m levain.dev.stars"
     page = (PROJECT_ROOT / "docs" / "data-model.md").read_text(encoding="utf-8")
     assert sorted(re.findall(r"\(stars/(\S+)\)", page)) == sorted(drawn)
 
