@@ -106,8 +106,9 @@ def encode(contract: Contract, row: Mapping[str, Any], number: int) -> tuple[byt
     """
     text = json_object(row)
     if contract.identity not in row:
-        identity = uuid5(NAMESPACE_URL, f"levain:replay/{contract.topic}/{number}/{text}")
+        identity = str(uuid5(NAMESPACE_URL, f"levain:replay/{contract.topic}/{number}/{text}"))
         text = f'{{"{contract.identity}": "{identity}", {text[1:]}'
+        row = {**row, contract.identity: identity}
     key = row.get(contract.key)
     moment = _moment(row.get(contract.event_time))
     headers = [] if moment is None else [(RECEIVED_AT, json_timestamp(moment).encode())]

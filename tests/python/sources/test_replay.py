@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
@@ -99,6 +100,13 @@ def test_made_up_identities_are_the_same_each_time_and_tell_equal_rows_apart(tmp
     assert all(UUID(identity).version == 5 for identity in identities)
     other = json.loads(events(tmp_path, f"select {COLUMNS}, 1 as quantity")[0][1])["event_id"]
     assert other not in identities
+
+
+def test_a_made_up_identity_is_the_key_where_the_contract_says_so() -> None:
+    """Copies of an event keep to one partition."""
+    contract = replace(contract_for("sales-events"), key="event_id")
+    key, value, _ = encode(contract, {"store_id": "S001"}, 1)
+    assert key == json.loads(value)["event_id"].encode()
 
 
 def test_rows_keep_their_order(tmp_path: Path) -> None:
