@@ -32,6 +32,7 @@ import duckdb
 import yaml
 from harness import ROOT  # puts the tests' helpers on the path
 from lake import CLUSTER, Lake, Record
+from projects import copy_project
 
 from ingest.lander import Fetch, land
 from levain.terminal import show_table, warn
@@ -175,8 +176,7 @@ class History:
 
 def with_more_models(project: Path) -> Path:
     """A copy of the project with more models of sales: a table and a view that it has, under other names."""
-    left_out = shutil.ignore_patterns(".git", ".venv", ".cache", ".levain", "target", "logs", "__pycache__")
-    shutil.copytree(ROOT, project, ignore=left_out)
+    copy_project(project)
     folder = project / "models" / "gold" / "sales"
     models = yaml.safe_load((folder / "_sales__models.yml").read_text(encoding="utf-8"))["models"]
     more = []

@@ -65,7 +65,8 @@ OWN = (
 )
 """Where a project has another file of the same name: `_own`."""
 
-_SKIPPED = {".git", ".venv", ".levain", ".cache", "target", "logs", "__pycache__", "dbt_packages"}
+SKIPPED = {".git", ".venv", ".levain", ".cache", "target", "logs", "__pycache__", "dbt_packages"}
+"""Folders beside the project's own files: environments, caches, what was built."""
 _TEMPLATES = Path(__file__).parent / "template"
 
 
@@ -163,7 +164,7 @@ def framework() -> list[str]:
 
 def _files() -> Iterator[str]:
     for place, folders, names in os.walk(PROJECT_ROOT):
-        folders[:] = sorted(each for each in folders if each not in _SKIPPED and not each.endswith(".egg-info"))
+        folders[:] = sorted(each for each in folders if each not in SKIPPED and not each.endswith(".egg-info"))
         yield from (str((Path(place) / name).relative_to(PROJECT_ROOT).as_posix()) for name in sorted(names))
 
 

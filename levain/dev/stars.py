@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
@@ -75,7 +74,7 @@ class Table:
 
     name: str
     grain: str
-    keys: list[list[str]]
+    key: list[str]
     columns: list[str]
     refs: frozenset[str]
     of_gold: bool
@@ -118,11 +117,12 @@ def _tables() -> Iterator[Table]:
 
 def _table(model: dict[str, Any], sql: str, of_gold: bool) -> Table:
     tests = [each["row_rules"]["arguments"] for each in model.get("data_tests", ()) if "row_rules" in each]
+    columns = [each["name"] for each in model["columns"] if each["name"] not in _OF_MESSAGES]
     return Table(
         model["name"],
         re.split(r"[.;:(]|, (?:with|from|the|on)\b", " ".join(model["description"].split()))[0],
-        [key for each in tests for key in each.get("keys", ())],
-        [each["name"] for each in model["columns"] if each["name"] not in _OF_MESSAGES],
+        next((each["keys"][0] for each in tests if "keys" in each), columns[:1]),
+        columns,
         frozenset(_REF.findall(sql)) - {model["name"]},
         of_gold,
     )
@@ -184,9 +184,8 @@ class _Box:
     def __init__(self, kind: str, table: Table) -> None:
         self.kind, self.name = kind, table.name
         self.grain = wrap(table.grain, 38)
-        key = table.keys[0] if table.keys else table.columns[:1]
-        others = [each for each in table.columns if each not in key]
-        self.columns = [f"{', '.join(key)}  *", *wrap(", ".join(others), 33)] if kind != "reader" else []
+        others = [each for each in table.columns if each not in table.key]
+        self.columns = [f"{', '.join(table.key)}  *", *wrap(", ".join(others), 33)] if kind != "reader" else []
         self.height = 36 + 16 * len(self.grain) + (12 + 18 * len(self.columns) if self.columns else 0)
 
     def draw(self, x: int, y: int) -> Iterator[str]:
@@ -228,4 +227,4 @@ if __name__ == "__main__":
     for old in set(PICTURES.glob("*.svg")) - wanted.keys():
         old.unlink()
     for path, text in wanted.items():
-        Path(path).write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")

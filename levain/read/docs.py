@@ -46,7 +46,7 @@ def docs(settings: Settings, *, port: int, serve: bool) -> None:
         run_dbt(settings, ["docs", "generate", "--static"], "Writing the docs")
     pages = target / "site"
     pages.mkdir(exist_ok=True)
-    _copy(target / "static_index.html", pages / "index.html", "</head>", f"{_ON_A_PHONE}</head>")
+    _replace((target / "static_index.html").replace(pages / "index.html"), "</head>", f"{_ON_A_PHONE}</head>")
     with errors.status("Tracing columns"):
         _lineage(settings, pages)
     say("docs", str(pages / "index.html"))
@@ -55,9 +55,9 @@ def docs(settings: Settings, *, port: int, serve: bool) -> None:
         _serve(pages, port)
 
 
-def _copy(page: Path, target: Path, old: str, new: str) -> None:
-    """Copy a page with a part of it replaced."""
-    target.write_text(page.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
+def _replace(page: Path, old: str, new: str) -> None:
+    """Replace the first of a page's parts that read so."""
+    page.write_text(page.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
 
 
 def _serve(pages: Path, port: int) -> None:
@@ -94,7 +94,6 @@ def _lineage(settings: Settings, pages: Path) -> None:
     extractor, untraced = colibri(manifest, target / "catalog.json")
     manifest.unlink()
     DbtColibriReportGenerator(extractor, disable_telemetry=True).generate_report(output_dir=str(folder))
-    page = folder / "index.html"
-    _copy(page, page, "<head>", f"<head>{_OPEN_FIRST}")
+    _replace(folder / "index.html", "<head>", f"<head>{_OPEN_FIRST}")
     if untraced:
         warn(f"The lineage of {len(untraced)} models or columns cannot be traced; the first: {untraced[0]}")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import os
 import re
-import shutil
 import subprocess
 from collections import defaultdict
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from projects import copy_project
 
 from ingest.settings import PROJECT_ROOT
 
@@ -68,8 +68,7 @@ def test_real_data(tmp_path: Path) -> None:
 def test_adding_a_mart(tmp_path: Path) -> None:
     """In a copy of this project, after the demo."""
     mine = tmp_path / "levain"
-    left_out = shutil.ignore_patterns(".git", ".venv", ".cache", ".levain", "target", "logs", "__pycache__")
-    shutil.copytree(PROJECT_ROOT, mine, ignore=left_out)
+    copy_project(mine)
     (mine / ".venv").symlink_to(PROJECT_ROOT / ".venv")
     own = {"PYTHONPATH": str(mine), "LEVAIN_HOME": str(mine / ".levain")}
     subprocess.run([mine / ".venv/bin/levain", "demo"], cwd=mine, env=os.environ | own, capture_output=True, check=True)
